@@ -1,0 +1,2 @@
+//! The `crio` program.
+fn main() {}
