@@ -1,0 +1,11 @@
+//! Our own nouns: ids, names, states, and what a pod and a container are asked to be.
+//!
+//! No I/O. Records keep these types as JSON, so a field that is added here has a default.
+
+pub mod change;
+pub mod container;
+pub mod ids;
+pub mod names;
+pub mod resources;
+pub mod sandbox;
+pub mod security;
