@@ -39,6 +39,7 @@ run() {
   need curl curl
   need jq jq
   need openssl openssl
+  need protoc protobuf-compiler
   need busybox busybox-static
   need unshare util-linux
 }
