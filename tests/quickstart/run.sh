@@ -52,7 +52,7 @@ sign() {
 requests() { grep -oE "\"(GET|HEAD) /v2/$1[^ ]*" "$NODE/registry.log" | tr -d '"' | sort | uniq -c | show; }
 
 inside() {
-  local signed unsigned ref pod container ip refusal
+  local signed unsigned ref pod container ip answer
   OCI_BLOBS=$NODE/blobs
   mkdir -p "$OCI_BLOBS" "$NODE/make" "$NODE/registries.conf.d"
 
@@ -109,7 +109,10 @@ inside() {
   grep -q 'SignatureValidationFailed: ' "$NODE/refusal"
   echo "what the registry was asked for it: no config, no layer" | show
   requests shop/unsigned
-  ! grep -E '"GET /v2/shop/unsigned/blobs/' "$NODE/registry.log" >&2
+  if grep -q '"GET /v2/shop/unsigned/blobs/' "$NODE/registry.log"; then
+    echo "quickstart: blobs of the refused image were fetched, that is wrong" >&2
+    return 1
+  fi
 
   if [ "${1:-}" = --shell ]; then
     say "A shell beside the daemon; its files are here; leave with exit"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Speaks the CRI from a shell, with curl and protoc: gRPC is one framed message over HTTP/2.
 #
 # To be sourced. For demonstrations that should not need a Go toolchain for crictl. Callers set

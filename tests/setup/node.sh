@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # A node in a directory: a registry, a network, a policy and the daemon, all with their files below $NODE.
 #
 # To be sourced, and used inside tests/setup/apart.sh: the network is a namespace of its own there, so
@@ -85,8 +86,7 @@ node_start() {
     --registries-conf "$NODE/registries.conf" --registries-conf-dir "$NODE/registries.conf.d" \
     >"$NODE/crio.log" 2>&1 &
   NODE_DAEMON=$!
-  local i
-  for i in $(seq 200); do
+  for _ in $(seq 200); do
     [ ! -S "$NODE/crio.sock" ] || return 0
     kill -0 $NODE_DAEMON 2>/dev/null || break
     sleep 0.05
@@ -110,9 +110,8 @@ node_clear() {
 
 # node_stop: ends the daemon as its service manager would
 node_stop() {
-  local i
   kill -TERM "$NODE_DAEMON" 2>/dev/null || { echo "node: the daemon was gone before its end" >&2; return 1; }
-  for i in $(seq 200); do
+  for _ in $(seq 200); do
     kill -0 "$NODE_DAEMON" 2>/dev/null || break
     sleep 0.05
   done

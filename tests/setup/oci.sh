@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes small container images without a container tool and serves them from a loopback registry.
 #
 # To be sourced. Images are deterministic: the same files give the same digests, on any day, so a
@@ -143,9 +144,9 @@ oci_push_blob() {
 #
 # Without a port a free one is taken. The log is DIR/registry.log.
 oci_registry() {
-  local dir=$1 port try
+  local dir=$1 port
   mkdir -p "$dir/registry"
-  for try in 1 2 3 4 5; do
+  for _ in 1 2 3 4 5; do
     port=${2:-$((20000 + (RANDOM % 10000)))}
     cat >"$dir/registry.yml" <<-YML
 	version: 0.1
