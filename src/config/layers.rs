@@ -12,6 +12,7 @@ use super::error::ConfigError;
 use super::error::Source;
 use super::file::Contents;
 use super::setting::Setting;
+use super::tables::Command;
 use super::tables::Handler;
 use super::tables::Root;
 use super::tables::Workload;
@@ -134,11 +135,16 @@ impl Values {
     ) -> ConfigError {
         ConfigError::Value {
             place: self.source(table, name),
-            key: format!("{table}.{name}"),
+            key: full_name(table, name),
             wanted: wanted.to_owned(),
             found: value.to_string(),
         }
     }
+}
+
+/// A key as an administrator knows it.
+pub(super) fn full_name(table: &str, name: &str) -> String {
+    if table == Command::TABLE { name.to_owned() } else { format!("{table}.{name}") }
 }
 
 /// Whether an empty text leaves to storage.conf what a key is.

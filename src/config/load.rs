@@ -13,6 +13,7 @@ use super::handlers;
 use super::key::Effect;
 use super::key::Key;
 use super::layers::Values;
+use super::layers::full_name;
 use super::storage_conf;
 use super::tables::Command;
 use super::tables::Root;
@@ -163,7 +164,7 @@ fn without_effect(values: &Values) -> Vec<Warning> {
         if *source == Source::Default || is_same(value, key.fallback) {
             continue;
         }
-        let path = format!("{table}.{name}");
+        let path = full_name(table, name);
         match key.row.effect {
             Effect::Now => {}
             Effect::Later => warnings.push(Warning::NotBuilt { place: source.clone(), key: path }),

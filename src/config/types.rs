@@ -134,6 +134,19 @@ impl Setting for Port {
     }
 }
 
+/// A regular expression; empty matches all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pattern(pub String);
+
+impl Setting for Pattern {
+    const SHAPE: Shape = Shape::Text;
+    const WANTED: &'static str = "a regular expression";
+    fn from_value(value: &Value) -> Option<Self> {
+        let text = super::setting::text(value)?;
+        regex::Regex::new(text).is_ok().then(|| Self(text.to_owned()))
+    }
+}
+
 /// The largest message, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageSize(pub usize);

@@ -12,6 +12,7 @@ use crate::config::types::CgroupManager;
 use crate::config::types::Device;
 use crate::config::types::LogLevel;
 use crate::config::types::LogSize;
+use crate::config::types::Pattern;
 use crate::config::types::Ulimit;
 use crate::config::value::Fallback::Bool;
 use crate::config::value::Fallback::Integer;
@@ -81,7 +82,7 @@ table! {
         /// From which level on the daemon logs: trace, debug, info, warn or error.
         log_level: LogLevel = Text("info"), NOW.alias("l");
         /// Logs only what this regular expression matches.
-        log_filter: String = Text(""), LATER;
+        log_filter: Pattern = Text(""), NOW;
         /// The directory in which the monitors leave how a container ended.
         container_exits_dir: PathBuf = Text("/var/run/crio/exits"),
             NOW.variable("CONTAINER_EXITS_DIR");
