@@ -23,3 +23,4 @@ pub mod spec;
 pub mod state;
 pub mod storage;
 pub mod sys;
+pub mod telemetry;

@@ -1,0 +1,56 @@
+//! The `[crio.image]` table: images, and who may vouch for them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::key::LATER;
+use crate::config::key::NOW;
+use crate::config::key::never;
+use crate::config::key::table;
+use crate::config::types::ImageVolumes;
+use crate::config::types::ShortNameMode;
+use crate::config::value::Fallback::Bool;
+use crate::config::value::Fallback::List;
+use crate::config::value::Fallback::Text;
+
+table! {
+    /// Images, and who may vouch for them.
+    Image = "crio.image" {
+        /// The transport of images that name none. Only docker:// is supported.
+        default_transport: String = Text("docker://"), NOW;
+        /// A file with credentials for registries, like that of podman login.
+        global_auth_file: Option<PathBuf> = Text(""), NOW;
+        /// The directory of credentials for the pods of one namespace.
+        namespaced_auth_dir: PathBuf = Text("/etc/crio/auth"), LATER.hidden();
+        /// The image of infra containers, where one is needed.
+        pause_image: String = Text("registry.k8s.io/pause:3.10.1"), NOW;
+        /// A file with credentials for the pause image.
+        pause_image_auth_file: Option<PathBuf> = Text(""), LATER;
+        /// The program in the pause image; empty takes what the image says.
+        pause_command: String = Text("/pause"), NOW;
+        /// Images that the kubelet must not remove: whole names, or with * at the end or at both
+        /// ends.
+        pinned_images: Vec<String> = List(&[]), LATER;
+        /// The policy that says which images may be used; empty is /etc/containers/policy.json.
+        signature_policy: Option<PathBuf> = Text(""), NOW;
+        /// The directory of policies for one namespace each, as NAMESPACE.json.
+        signature_policy_dir: PathBuf = Text("/etc/crio/policies"), NOW;
+        /// Registries to be spoken to without TLS.
+        insecure_registries: Vec<String> = List(&[]),
+            never("set insecure in registries.conf").flag("insecure-registry");
+        /// What becomes of the volumes an image declares: mkdir, bind or ignore.
+        image_volumes: ImageVolumes = Text("mkdir"), LATER;
+        /// The directory for large temporary files.
+        big_files_temporary_dir: Option<PathBuf> = Text(""),
+            never("a pull writes no temporary file outside the store");
+        /// Reads registries.conf.d again when it changes.
+        auto_reload_registries: bool = Bool(false), LATER.variable("AUTO_RELOAD_REGISTRIES");
+        /// How long a pull may stand still; 0s is for ever.
+        pull_progress_timeout: Duration = Text("0s"), NOW;
+        /// Mounts OCI artifacts into containers. CRI-O has true.
+        oci_artifact_mount_support: bool = Bool(false),
+            LATER.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");
+        /// What becomes of a short name with several candidates: enforcing or disabled.
+        short_name_mode: ShortNameMode = Text("enforcing"), NOW;
+    }
+}

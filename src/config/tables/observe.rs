@@ -1,0 +1,78 @@
+//! The `[crio.metrics]`, `[crio.tracing]` and `[crio.stats]` tables: what others see.
+
+use std::path::PathBuf;
+
+use crate::config::key::LATER;
+use crate::config::key::table;
+use crate::config::types::Port;
+use crate::config::value::Fallback::Bool;
+use crate::config::value::Fallback::Integer;
+use crate::config::value::Fallback::List;
+use crate::config::value::Fallback::Text;
+
+const COLLECTORS: &[&str] = &[
+    "image_pulls_layer_size",
+    "containers_events_dropped_total",
+    "containers_oom_total",
+    "processes_defunct",
+    "operations_total",
+    "operations_latency_seconds",
+    "operations_latency_seconds_total",
+    "operations_errors_total",
+    "image_pulls_bytes_total",
+    "image_pulls_skipped_bytes_total",
+    "image_pulls_failure_total",
+    "image_pulls_success_total",
+    "image_layer_reuse_total",
+    "containers_oom_count_total",
+    "containers_seccomp_notifier_count_total",
+    "resources_stalled_at_stage",
+    "containers_stopped_monitor_count",
+    "default_runtime",
+];
+
+table! {
+    /// Metrics for Prometheus.
+    Metrics = "crio.metrics" {
+        /// Serves metrics.
+        enable_metrics: bool = Bool(false), LATER;
+        /// Which metrics there are.
+        metrics_collectors: Vec<String> = List(COLLECTORS), LATER;
+        /// The address on which metrics are served.
+        metrics_host: String = Text("127.0.0.1"), LATER;
+        /// The port on which metrics are served.
+        metrics_port: Port = Integer(9090), LATER;
+        /// A unix socket on which metrics are served too.
+        metrics_socket: Option<PathBuf> = Text(""), LATER;
+        /// The certificate of the metrics server.
+        metrics_cert: Option<PathBuf> = Text(""), LATER;
+        /// The key of the metrics server.
+        metrics_key: Option<PathBuf> = Text(""), LATER;
+    }
+}
+
+table! {
+    /// Traces for OpenTelemetry.
+    Tracing = "crio.tracing" {
+        /// Sends traces.
+        enable_tracing: bool = Bool(false), LATER;
+        /// Where traces are sent.
+        tracing_endpoint: String = Text("127.0.0.1:4317"), LATER;
+        /// How many of a million requests are traced.
+        tracing_sampling_rate_per_million: u32 = Integer(0), LATER;
+    }
+}
+
+table! {
+    /// Statistics of pods and containers.
+    Stats = "crio.stats" {
+        /// The seconds between two collections; 0 collects when asked. The key collection_period is
+        /// newer.
+        stats_collection_period: u32 = Integer(0), LATER;
+        /// The seconds between two collections of statistics and pod metrics; 0 collects when asked.
+        collection_period: u32 = Integer(0), LATER.variable("COLLECTION_PERIOD");
+        /// The groups of pod metrics that are given out: all, or some of cpu, disk, diskIO, hugetlb,
+        /// memory, network, oom, pressure, process, spec.
+        included_pod_metrics: Vec<String> = List(&[]), LATER;
+    }
+}
