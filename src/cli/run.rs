@@ -24,7 +24,8 @@ pub(super) fn run(inputs: &Inputs) -> Result<(), CliError> {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
-    Ok(crate::daemon::run(loaded.config)?)
+    let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+    Ok(crate::daemon::run(&loaded.config, warnings)?)
 }
 
 /// What the configuration says about the log.

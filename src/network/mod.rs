@@ -40,7 +40,7 @@ use crate::failure;
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
 use crate::model::sandbox::PortMapping;
-use crate::sys::netns;
+use crate::sys::namespace;
 
 pub use error::ConfError;
 pub use error::NetworkError;
@@ -325,7 +325,7 @@ impl Shared {
     }
 
     async fn detach(&self, pod: &PodNetwork) -> Result<Change, NetworkError> {
-        let alive = netns::is_alive(&pod.netns);
+        let alive = namespace::is_pinned(&pod.netns);
         let entries = self.cache.of(&pod.id)?;
         let unreadable = entries.iter().any(|entry| entry.attachment.is_none());
         let mut todo = Vec::new();
@@ -373,7 +373,7 @@ impl Shared {
 
     async fn collect_one(&self, mut attachment: Attachment) -> Result<(), NetworkError> {
         let path = self.cache.path(&attachment);
-        let alive = attachment.netns.as_deref().is_some_and(netns::is_alive);
+        let alive = attachment.netns.as_deref().is_some_and(namespace::is_pinned);
         attachment.netns = attachment.netns.filter(|_| alive);
         self.detach_one(attachment, alive).await?;
         self.cache.forget(&path)

@@ -4,3 +4,5 @@
 //! pod or an image is.
 
 pub mod files;
+pub mod namespace;
+pub mod netns;

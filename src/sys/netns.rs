@@ -1,24 +1,38 @@
-//! Pinned network namespaces: whether one is there.
+//! Inside a network namespace: brings `lo` up, which a new one has down (netdevice(7)).
 
-use std::path::Path;
+#![allow(unsafe_code, reason = "the interface ioctls have no safe wrapper")]
 
-/// `NSFS_MAGIC` of include/uapi/linux/magic.h: the filesystem that namespaces are files of.
-const NSFS: i64 = 0x6e73_6673;
+use std::io;
+use std::os::fd::AsRawFd;
 
-/// Whether a namespace is mounted at the path; what was left of a pin when it was undone is none.
-#[must_use]
-pub fn is_alive(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| i64::from(found.f_type) == NSFS)
-}
+use nix::libc;
+use rustix::net::AddressFamily;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+nix::ioctl_read_bad!(interface_flags, libc::SIOCGIFFLAGS, libc::ifreq);
+nix::ioctl_write_ptr_bad!(set_interface_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 
-    #[test]
-    fn only_a_namespace_is_alive() {
-        assert!(is_alive(Path::new("/proc/self/ns/net")));
-        assert!(!is_alive(Path::new("/proc/self/status")));
-        assert!(!is_alive(Path::new("/missing")));
+/// Brings `lo` up in the network namespace of this thread.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn loopback_up() -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    // SAFETY: ifreq is a C struct of numbers and a union of numbers, for which zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *place = libc::c_char::from_ne_bytes([byte]);
     }
+    // SAFETY: the descriptor is open, and the kernel reads and writes one ifreq.
+    unsafe { interface_flags(socket.as_raw_fd(), &raw mut request) }?;
+    let up = libc::c_short::try_from(libc::IFF_UP).map_err(io::Error::other)?;
+    // SAFETY: the call above filled this member of the union in.
+    let before = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = before | up;
+    // SAFETY: the descriptor is open, and the kernel reads one ifreq.
+    unsafe { set_interface_flags(socket.as_raw_fd(), &raw const request) }?;
+    Ok(())
 }
