@@ -3,6 +3,9 @@
 //! Only here is `unsafe` allowed and only here are processes started. Nothing here knows what a
 //! pod or an image is.
 
+pub mod beneath;
 pub mod files;
+pub mod mount;
 pub mod namespace;
 pub mod netns;
+pub mod xattr;
