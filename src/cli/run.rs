@@ -21,10 +21,11 @@ pub(super) fn run(inputs: &Inputs) -> Result<(), CliError> {
     telemetry::init(&log(&loaded.config))?;
     info!(version = VERSION, "starting crio");
     loaded.warnings.extend(loaded.config.leave_out_unusable()?);
-    for warning in &loaded.warnings {
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    for warning in &warnings {
         warn!("{warning}");
     }
-    Ok(crate::daemon::run(loaded.config)?)
+    Ok(crate::daemon::run(&loaded.config, warnings)?)
 }
 
 /// What the configuration says about the log.
