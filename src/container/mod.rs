@@ -1,1 +1,149 @@
-//! (being written)
+//! Use cases on containers: one file per verb.
+//!
+//! A container is created only in a ready sandbox, from an image that the policy allows *now*.
+//! Verbs that change one container go one after another; every verb may be called again and says
+//! then that nothing changed.
+//!
+//! Not here: pods (`sandbox` uses this room, never the reverse; a container finds its pod in
+//! `state`).
+
+mod create;
+mod error;
+mod exec_sync;
+mod exits;
+mod facts;
+mod judged;
+mod remove;
+mod reopen_log;
+mod start;
+mod stop;
+mod update;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::broadcast;
+
+pub use error::ContainerError;
+
+use crate::catalog::Catalog;
+use crate::judge::Judge;
+use crate::model::ids::ContainerId;
+use crate::model::in_flight::InFlight;
+use crate::runtime::Runtime;
+use crate::spec::Defaults;
+use crate::spec::HostFacts;
+use crate::state::ContainerRecord;
+use crate::state::Records;
+use crate::storage::Store;
+use crate::sys::files;
+use crate::sys::files::Links;
+
+/// The largest `config.json` that is read back, in bytes.
+const SPEC_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// The answer that everyone who asked for the same container gets.
+type Created = Result<ContainerId, Arc<ContainerError>>;
+
+/// What the daemon's configuration says about containers.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where logs go when the sandbox names no directory.
+    pub log_dir: PathBuf,
+    /// What every container gets.
+    pub defaults: Defaults,
+    /// What this host can do.
+    pub host: HostFacts,
+}
+
+/// The use cases on containers.
+#[derive(Debug)]
+pub struct Containers {
+    parts: Arc<Parts>,
+    creates: InFlight<String, Created>,
+}
+
+/// The subsystems that these verbs bring together.
+#[derive(Debug)]
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// The records.
+    pub records: Arc<Records>,
+    /// runc and conmon.
+    pub runtime: Runtime,
+    /// The images.
+    pub catalog: Arc<Catalog>,
+    /// The policy.
+    pub judge: Judge,
+    /// The configuration.
+    pub settings: Settings,
+    /// Tells those who wait that a container's end was recorded.
+    pub exited: broadcast::Sender<ContainerId>,
+}
+
+impl Containers {
+    /// The use cases over these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), creates: InFlight::default() }
+    }
+
+    /// All containers.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<ContainerRecord>> {
+        self.parts.records.containers.all()
+    }
+
+    /// The container whose id is, or begins with, `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::State`] when there is none, or more than one.
+    pub fn find(&self, id: &str) -> Result<Arc<ContainerRecord>, ContainerError> {
+        Ok(self.parts.records.containers.find(id)?)
+    }
+
+    /// The container's runtime spec as JSON text; empty after a reboot.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError::Vanished`] while the daemon shuts down.
+    pub async fn spec_text(&self, record: &ContainerRecord) -> Result<String, ContainerError> {
+        let path = record.bundle.join("config.json");
+        blocking(move || {
+            let bytes = files::read(&path, SPEC_LIMIT, Links::Refuse).unwrap_or_default();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        })
+        .await
+    }
+}
+
+impl Parts {
+    /// The container to act on: its record once it is our turn, and the turn itself.
+    async fn begin(
+        &self,
+        id: &str,
+    ) -> Result<(Arc<ContainerRecord>, tokio::sync::OwnedMutexGuard<()>), ContainerError> {
+        let table = &self.records.containers;
+        let found = table.find(id)?;
+        let turn = table.turn(&found.id).await.ok_or(ContainerError::Gone(found.id.clone()))?;
+        // What was found may have changed, or gone, while we waited.
+        let record = table.by_id(&found.id).ok_or(ContainerError::Gone(found.id.clone()))?;
+        Ok((record, turn))
+    }
+}
+
+/// Runs blocking work on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ContainerError> + Send + 'static,
+) -> Result<T, ContainerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ContainerError::Vanished)?
+}
+
+/// Now, in nanoseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,28 +1,103 @@
-//! The process and its life; the only place that builds objects.
+//! The process and its life: listen, build everything, bring records and reality together, serve,
+//! stop. Containers go on without it.
+
+mod assemble;
+mod error;
+mod host;
+mod listen;
+mod reconcile;
+mod settings;
+mod tasks;
+
+use std::future::Future;
+
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+pub use error::DaemonError;
 
 use crate::config::Config;
-use crate::failure::Classify;
-use crate::failure::Kind;
+use crate::cri::ImageDoor;
+use crate::cri::RuntimeDoor;
+use crate::cri::api::image_service_server::ImageServiceServer;
+use crate::cri::api::runtime_service_server::RuntimeServiceServer;
 
-/// Why the daemon does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// There is none.
-    #[error("the daemon is not built yet")]
-    NotBuilt,
-}
-
-impl Classify for DaemonError {
-    fn kind(&self) -> Kind {
-        Kind::NotSupported
-    }
-}
-
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// `warnings` are what loading the configuration found; Status shows them.
 ///
 /// # Errors
 ///
-/// [`DaemonError::NotBuilt`], always.
-pub fn run(_config: Config) -> Result<(), DaemonError> {
-    Err(DaemonError::NotBuilt)
+/// [`DaemonError`] when it cannot start; once it serves, it ends well.
+pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
+    crate::sys::process::prepare_daemon().map_err(DaemonError::Prepare)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_keep_alive(std::time::Duration::from_secs(2))
+        .build()
+        .map_err(DaemonError::Prepare)?;
+    let outcome = runtime.block_on(serve(config, warnings));
+    // What still runs on other threads has no bearing on containers; records are written already.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    outcome
+}
+
+async fn serve(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
+    let end = end_signal()?;
+    // The socket first: two daemons on one store would be worse than one that does not start.
+    let listener = listen::bind(&config.api.listen).await?;
+    let parts = assemble::assemble(config, warnings)?;
+    reconcile::reconcile(&parts).await?;
+    tasks::start(&parts);
+    let (send, receive) =
+        (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
+    let runtime_door = RuntimeDoor {
+        node: parts.node,
+        sandboxes: parts.sandboxes,
+        containers: parts.containers,
+    };
+    let image_door = ImageDoor { images: parts.images };
+    let server = Server::builder()
+        .add_service(
+            RuntimeServiceServer::new(runtime_door)
+                .max_encoding_message_size(send)
+                .max_decoding_message_size(receive),
+        )
+        .add_service(
+            ImageServiceServer::new(image_door)
+                .max_encoding_message_size(send)
+                .max_decoding_message_size(receive),
+        );
+    tracing::info!(socket = %config.api.listen.display(), "serving");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "no service manager was told");
+    }
+    server
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end)
+        .await
+        .map_err(DaemonError::Serve)?;
+    tracing::info!("stopped serving; containers go on");
+    Ok(())
+}
+
+/// Completes on SIGTERM or SIGINT. A second signal ends the process at once.
+fn end_signal() -> Result<impl Future<Output = ()>, DaemonError> {
+    let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Prepare)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Prepare)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => tracing::warn!(
+                    "SIGHUP: reloading the configuration is not built yet; restart the daemon, \
+                     containers go on meanwhile"
+                ),
+            }
+        }
+        tracing::info!("asked to stop");
+    })
 }

@@ -1,1 +1,143 @@
-//! (being written)
+//! Use cases on images: one file per verb or step.
+//!
+//! The order of the steps in [`pull`] is the security of the daemon. A tag becomes a digest once;
+//! the policy is asked about that digest before the config or any layer is fetched; and nothing is
+//! visible under the image's name until all of it is committed.
+
+mod error;
+mod evidence;
+mod fetch;
+mod layer_turns;
+mod pull;
+mod remove;
+mod resolve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use error::ImageError;
+pub use pull::PullRequest;
+
+use crate::catalog::Catalog;
+use crate::catalog::ImageInfo;
+use crate::image::layer_turns::LayerTurns;
+use crate::image::pull::PullKey;
+use crate::judge::Judge;
+use crate::model::ids::ImageId;
+use crate::model::in_flight::InFlight;
+use crate::oci::platform::Platform;
+use crate::registry::Registry;
+use crate::storage::Store;
+
+/// The answer that everyone who joined a pull gets.
+type Pulled = Result<ImageId, Arc<ImageError>>;
+
+/// The use cases on images.
+#[derive(Debug)]
+pub struct Images {
+    parts: Arc<Parts>,
+    pulls: InFlight<PullKey, Pulled>,
+}
+
+/// What a pull works with; it goes on when the request that began it is gone.
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    registry: Registry,
+    catalog: Arc<Catalog>,
+    judge: Judge,
+    platform: Platform,
+    /// How many layers are fetched and unpacked at once, over all pulls.
+    lanes: tokio::sync::Semaphore,
+    turns: LayerTurns,
+}
+
+/// How full the filesystem of the images is.
+#[derive(Debug, Clone)]
+pub struct FsInfo {
+    /// Now, in nanoseconds since 1970.
+    pub timestamp: i64,
+    /// Where the store is.
+    pub mountpoint: PathBuf,
+    /// Bytes used by images.
+    pub bytes: u64,
+    /// Inodes used by images.
+    pub inodes: u64,
+}
+
+impl Images {
+    /// The use cases over these parts.
+    #[must_use]
+    pub fn new(store: Store, registry: Registry, catalog: Arc<Catalog>, judge: Judge) -> Self {
+        // One layer is one core's work; one more keeps the cores busy while the network stalls.
+        let lanes = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1;
+        let parts = Parts {
+            store,
+            registry,
+            catalog,
+            judge,
+            platform: Platform::host(),
+            lanes: tokio::sync::Semaphore::new(lanes),
+            turns: LayerTurns::default(),
+        };
+        Self { parts: Arc::new(parts), pulls: InFlight::default() }
+    }
+
+    /// All images.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Catalog`].
+    pub async fn list(&self) -> Result<Vec<ImageInfo>, ImageError> {
+        let catalog = Arc::clone(&self.parts.catalog);
+        blocking(move || Ok(catalog.list()?)).await
+    }
+
+    /// The image that `text` names, if it is here.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Catalog`].
+    pub async fn find(&self, text: &str) -> Result<Option<ImageInfo>, ImageError> {
+        let catalog = Arc::clone(&self.parts.catalog);
+        let text = text.to_owned();
+        blocking(move || Ok(catalog.find(&text)?)).await
+    }
+
+    /// The image's config as JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Catalog`].
+    pub async fn config_text(&self, image: &ImageInfo) -> Result<String, ImageError> {
+        let catalog = Arc::clone(&self.parts.catalog);
+        let id = image.id.clone();
+        let bytes = blocking(move || Ok(catalog.config(&id)?.0)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// How full the filesystem of the images is.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Store`].
+    pub async fn fs_info(&self) -> Result<FsInfo, ImageError> {
+        let store = self.parts.store.clone();
+        let usage = blocking(move || Ok(store.image_fs_usage()?)).await?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Ok(FsInfo {
+            timestamp: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+            mountpoint: usage.mountpoint,
+            bytes: usage.bytes,
+            inodes: usage.inodes,
+        })
+    }
+}
+
+/// Runs blocking work on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ImageError::Vanished)?
+}

@@ -5,7 +5,9 @@
 pub mod change;
 pub mod container;
 pub mod ids;
+pub mod in_flight;
 pub mod names;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod undo;

@@ -1,1 +1,131 @@
-//! (being written)
+//! Use cases on pods: one file per verb.
+//!
+//! A sandbox is a pod's namespaces, network, files and cgroup, and the process that holds its
+//! process namespace where it has one. Making one pushes the way back of each step; stopping and
+//! removing may be asked for any number of times.
+
+mod error;
+mod files;
+mod infra;
+mod remove;
+mod run;
+mod stop;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+
+pub use error::SandboxError;
+
+use crate::container::Containers;
+use crate::model::ids::SandboxId;
+use crate::model::in_flight::InFlight;
+use crate::network::Network;
+use crate::network::NotReady;
+use crate::network::PodNetwork;
+use crate::runtime::Runtime;
+use crate::state::Records;
+use crate::state::SandboxRecord;
+
+/// The answer that everyone who asked for the same sandbox gets.
+type Ran = Result<SandboxId, Arc<SandboxError>>;
+
+/// What the daemon's configuration says about sandboxes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where namespaces are pinned.
+    pub namespaces_dir: PathBuf,
+    /// Where sandboxes' files lie until the next reboot.
+    pub run_dir: PathBuf,
+    /// Where sandboxes' records lie.
+    pub records_dir: PathBuf,
+    /// Kernel parameters that every pod gets.
+    pub default_sysctls: Vec<(String, String)>,
+    /// How long a pod waits for the network plugin to be configured.
+    pub network_patience: Duration,
+    /// How long containers of a stopped pod may take to end by themselves.
+    pub stop_patience: Duration,
+}
+
+/// The use cases on sandboxes.
+#[derive(Debug)]
+pub struct Sandboxes {
+    parts: Arc<Parts>,
+    runs: InFlight<String, Ran>,
+}
+
+/// The subsystems that these verbs bring together.
+#[derive(Debug)]
+pub struct Parts {
+    /// The records.
+    pub records: Arc<Records>,
+    /// CNI.
+    pub network: Network,
+    /// runc and conmon.
+    pub runtime: Runtime,
+    /// The verbs on containers: a pod that stops, stops what is in it.
+    pub containers: Arc<Containers>,
+    /// The configuration.
+    pub settings: Settings,
+}
+
+impl Sandboxes {
+    /// The use cases over these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts), runs: InFlight::default() }
+    }
+
+    /// All sandboxes.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<SandboxRecord>> {
+        self.parts.records.sandboxes.all()
+    }
+
+    /// The sandbox whose id is, or begins with, `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::State`] when there is none, or more than one.
+    pub fn find(&self, id: &str) -> Result<Arc<SandboxRecord>, SandboxError> {
+        Ok(self.parts.records.sandboxes.find(id)?)
+    }
+
+    /// Whether pods can get a network now.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] says what is missing.
+    pub async fn network_ready(&self) -> Result<(), NotReady> {
+        self.parts.network.ready().await
+    }
+}
+
+/// What CNI is told of a sandbox.
+fn pod_network(record: &SandboxRecord) -> Option<PodNetwork> {
+    let metadata = &record.config.metadata;
+    Some(PodNetwork {
+        id: record.id.clone(),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        netns: record.namespaces.net.clone()?,
+        port_mappings: record.config.port_mappings.clone(),
+        annotations: record.config.annotations.clone(),
+        cgroup_path: record.config.cgroup_parent.clone(),
+    })
+}
+
+/// Runs blocking work on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SandboxError> + Send + 'static,
+) -> Result<T, SandboxError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SandboxError::Vanished)?
+}
+
+/// Now, in nanoseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}

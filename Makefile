@@ -1,0 +1,27 @@
+# A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
+CARGO ?= cargo
+.PHONY: help build run test lint conformance quickstart ci
+
+help: ## these verbs
+	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
+
+build: ## the daemon, as target/release/crio
+	tests/setup/install.sh --build && $(CARGO) build --release --locked
+
+run: build ## the daemon with a registry, apart from this machine, and a shell beside it
+	tests/conformance/run.sh --shell
+
+test: ## unit, offline and node tests; installs what they need
+	tests/setup/install.sh && $(CARGO) test --locked
+
+lint: ## format, clippy, dependencies
+	$(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && tests/setup/deny.sh
+
+conformance: build ## the CRI conformance suite, critest
+	tests/conformance/run.sh
+
+quickstart: ## a signed image is pulled and run as a pod, an unsigned one is refused
+	tests/quickstart/run.sh
+
+ci: ## test, lint and conformance, as they are run before a change is taken
+	.ci/run

@@ -1,0 +1,217 @@
+//! Which images are on this node, by whatever a user calls them.
+//!
+//! A name is an ID, the beginning of one, a full reference, or a short name that registries.conf
+//! completes. Both pulling and running look images up here, so they always agree.
+
+mod error;
+mod pinned;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+pub use error::CatalogError;
+pub use pinned::Pinned;
+
+use crate::model::ids::ImageId;
+use crate::oci::digest::Digest;
+use crate::oci::document::DOCUMENT_LIMIT;
+use crate::oci::document::Document;
+use crate::oci::image_config::ImageConfig;
+use crate::oci::reference::Reference;
+use crate::registry::Registry;
+use crate::storage::Image;
+use crate::storage::Store;
+
+/// The shortest beginning of an ID that is looked up.
+const SHORTEST_PREFIX: usize = 3;
+
+/// An image as users see it.
+#[derive(Debug, Clone)]
+pub struct ImageInfo {
+    /// Its ID.
+    pub id: ImageId,
+    /// Its names with a tag.
+    pub tags: Vec<Reference>,
+    /// Its repositories with its digest.
+    pub digests: Vec<Reference>,
+    /// The digest of its manifest, if the store knows it.
+    pub manifest: Option<Digest>,
+    /// Its uncompressed size in bytes.
+    pub size: u64,
+    /// The user that its config names.
+    pub user: String,
+    /// The annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// The kubelet must not collect it.
+    pub pinned: bool,
+}
+
+/// What the catalog reads of an image once and keeps.
+#[derive(Debug)]
+struct Contents {
+    user: String,
+    annotations: BTreeMap<String, String>,
+}
+
+/// The images of the node.
+#[derive(Debug)]
+pub struct Catalog {
+    store: Store,
+    registry: Registry,
+    pinned: Pinned,
+    contents: Mutex<HashMap<ImageId, Arc<Contents>>>,
+}
+
+impl Catalog {
+    /// The images of `store`, with short names completed as `registry` is configured.
+    #[must_use]
+    pub fn new(store: Store, registry: Registry, pinned: Pinned) -> Self {
+        Self { store, registry, pinned, contents: Mutex::default() }
+    }
+
+    /// All images. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Store`].
+    pub fn list(&self) -> Result<Vec<ImageInfo>, CatalogError> {
+        let images = self.store.images()?;
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.retain(|id, _| images.iter().any(|image| image.id == *id));
+        drop(contents);
+        images.iter().map(|image| self.info(image)).collect()
+    }
+
+    /// The image that `text` names. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Ambiguous`] for the beginning of several IDs, [`CatalogError::Store`].
+    pub fn find(&self, text: &str) -> Result<Option<ImageInfo>, CatalogError> {
+        let text = text.strip_prefix("sha256:").unwrap_or(text);
+        if let Ok(id) = text.parse::<ImageId>() {
+            return self.store.image(&id)?.map(|image| self.info(&image)).transpose();
+        }
+        for reference in self.complete(text) {
+            if let Some(image) = self.by_reference(&reference)? {
+                return self.info(&image).map(Some);
+            }
+        }
+        self.by_prefix(text)
+    }
+
+    fn by_reference(&self, reference: &Reference) -> Result<Option<Arc<Image>>, CatalogError> {
+        if let Some(image) = self.store.image_by_name(&reference.to_string())? {
+            return Ok(Some(image));
+        }
+        let Some(digest) = reference.digest() else { return Ok(None) };
+        let repository = reference.repository();
+        let images = self.store.images()?;
+        Ok(images.into_iter().find(|image| {
+            image.digest.as_ref() == Some(digest)
+                && named(image).any(|name| name.repository() == repository)
+        }))
+    }
+
+    /// The full references that a user's text can mean, each with a tag or a digest.
+    #[must_use]
+    pub fn complete(&self, text: &str) -> Vec<Reference> {
+        let candidates = self.registry.candidates(text).unwrap_or_default();
+        candidates.into_iter().map(|name| name.without_tag_if_digested().or_latest()).collect()
+    }
+
+    /// Which of the image's names `text` means: the one it completes to; by digest, all of that
+    /// repository that name no tag.
+    #[must_use]
+    pub fn names_of(&self, image: &ImageInfo, text: &str) -> Vec<String> {
+        let known = |name: &Reference| image.tags.contains(name) || image.digests.contains(name);
+        self.complete(text).into_iter().filter(known).map(|name| name.to_string()).collect()
+    }
+
+    fn by_prefix(&self, text: &str) -> Result<Option<ImageInfo>, CatalogError> {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() < SHORTEST_PREFIX || !text.bytes().all(hex) {
+            return Ok(None);
+        }
+        let images = self.store.images_by_id_prefix(text)?;
+        match images.as_slice() {
+            [] => Ok(None),
+            [image] => self.info(image).map(Some),
+            _ => Err(CatalogError::Ambiguous(text.to_owned())),
+        }
+    }
+
+    fn info(&self, image: &Arc<Image>) -> Result<ImageInfo, CatalogError> {
+        let contents = self.contents(&image.id)?;
+        let tags: Vec<Reference> = image
+            .names
+            .iter()
+            .filter_map(|name| name.parse::<Reference>().ok())
+            .filter(|name| name.tag().is_some())
+            .collect();
+        let mut digests = Vec::new();
+        if let Some(digest) = &image.digest {
+            for name in named(image) {
+                let name = name.with_digest(digest);
+                if !digests.contains(&name) {
+                    digests.push(name);
+                }
+            }
+        }
+        let pinned = tags.iter().chain(&digests).any(|name| self.pinned.matches(&name.to_string()));
+        Ok(ImageInfo {
+            id: image.id.clone(),
+            tags,
+            digests,
+            manifest: image.digest.clone(),
+            size: image.size,
+            user: contents.user.clone(),
+            annotations: contents.annotations.clone(),
+            pinned,
+        })
+    }
+
+    fn contents(&self, id: &ImageId) -> Result<Arc<Contents>, CatalogError> {
+        if let Some(known) = self.contents.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+            return Ok(Arc::clone(known));
+        }
+        let config = self.config(id)?.1;
+        let manifest = self.store.big_data(id, "manifest", DOCUMENT_LIMIT)?.unwrap_or_default();
+        let annotations = match Document::parse("", &manifest) {
+            Ok(Document::Manifest(manifest)) => manifest.annotations,
+            Ok(Document::Index(_)) | Err(_) => BTreeMap::new(),
+        };
+        let contents = Arc::new(Contents { user: config.run().user, annotations });
+        let mut known = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(id.clone(), Arc::clone(&contents));
+        Ok(contents)
+    }
+
+    /// The image's config as bytes, checked against its ID, and as parsed. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::NoConfig`] and [`CatalogError::Damaged`] for an image that is not whole.
+    pub fn config(&self, id: &ImageId) -> Result<(Vec<u8>, ImageConfig), CatalogError> {
+        let key = format!("sha256:{id}");
+        let bytes = self
+            .store
+            .big_data(id, &key, DOCUMENT_LIMIT)?
+            .ok_or_else(|| CatalogError::NoConfig(id.clone()))?;
+        if Digest::sha256(&bytes).hex() != id.as_str() {
+            return Err(CatalogError::Altered(id.clone()));
+        }
+        let config = ImageConfig::parse(&bytes)
+            .map_err(|source| CatalogError::Damaged { id: id.clone(), source })?;
+        Ok((bytes, config))
+    }
+}
+
+/// The names an image has; if it has none, those it had.
+fn named(image: &Image) -> impl Iterator<Item = Reference> {
+    let names = if image.names.is_empty() { &image.names_history } else { &image.names };
+    names.iter().filter_map(|name| name.parse::<Reference>().ok())
+}

@@ -1,0 +1,405 @@
+//! Creates a container: image → may it run here? → rootfs → spec → runtime → record.
+//!
+//! Every step pushes its way back. A request that fails leaves nothing; a request whose caller went
+//! away goes on, and its container is the answer to the same request asked again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::container::Containers;
+use crate::container::Created;
+use crate::container::Parts;
+use crate::container::blocking;
+use crate::container::error::ContainerError;
+use crate::container::facts;
+use crate::container::judged::Judged;
+use crate::container::now;
+use crate::failure::chain;
+use crate::model::container::ContainerConfig;
+use crate::model::container::ContainerState;
+use crate::model::ids::ContainerId;
+use crate::model::sandbox::SandboxState;
+use crate::model::undo::Undo;
+use crate::runtime::Create;
+use crate::spec::ContainerFacts;
+use crate::spec::ImageFacts;
+use crate::spec::MadeFiles;
+use crate::spec::SandboxFacts;
+use crate::spec::SandboxFiles;
+use crate::spec::SandboxNamespaces;
+use crate::state::ContainerRecord;
+use crate::state::ContainerUser;
+use crate::state::SandboxRecord;
+use crate::storage::NewContainer;
+use crate::sys::files;
+use crate::sys::files::Durability;
+
+/// A container on its way: what each step found out.
+#[derive(Clone)]
+struct Draft {
+    id: ContainerId,
+    name: String,
+    config: ContainerConfig,
+    sandbox: Arc<SandboxRecord>,
+    bundle: PathBuf,
+    persist_dir: PathBuf,
+    log: PathBuf,
+    created: i64,
+}
+
+/// What the prepared files on disk say.
+struct Prepared {
+    judged: Judged,
+    user: ContainerUser,
+    stop_signal: String,
+}
+
+impl Containers {
+    /// Creates a container and gives its id. The same container asked for again is the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError`] of the step that failed; nothing is left then.
+    pub async fn create(&self, sandbox: &str, config: ContainerConfig) -> Created {
+        let records = &self.parts.records;
+        let sandbox = records.sandboxes.find(sandbox).map_err(|e| Arc::new(e.into()))?;
+        if sandbox.state != SandboxState::Ready {
+            return Err(Arc::new(ContainerError::SandboxStopped(sandbox.id.clone())));
+        }
+        let name = config.metadata.full_name(&sandbox.config.metadata);
+        let parts = Arc::clone(&self.parts);
+        let key = format!("{}/{name}", sandbox.id);
+        let work = || async move {
+            let same = |record: &&Arc<ContainerRecord>| record.name == name;
+            if let Some(record) = parts.records.containers_of(&sandbox.id).iter().find(same) {
+                return Ok(record.id.clone());
+            }
+            parts.create(sandbox, name, config).await.map_err(Arc::new)
+        };
+        self.creates.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))
+    }
+}
+
+impl Parts {
+    async fn create(
+        self: &Arc<Self>,
+        sandbox: Arc<SandboxRecord>,
+        name: String,
+        config: ContainerConfig,
+    ) -> Result<ContainerId, ContainerError> {
+        let draft = self.draft(sandbox, name, config)?;
+        let mut undo = Undo::default();
+        match self.build(&draft, &mut undo).await {
+            Ok(()) => Ok(draft.id),
+            Err(failure) => {
+                let leftovers = undo.roll_back().await;
+                if leftovers.is_empty() {
+                    return Err(failure);
+                }
+                Err(ContainerError::Leftovers { failure: Box::new(failure), leftovers })
+            }
+        }
+    }
+
+    fn draft(
+        &self,
+        sandbox: Arc<SandboxRecord>,
+        name: String,
+        config: ContainerConfig,
+    ) -> Result<Draft, ContainerError> {
+        let id = ContainerId::fresh().map_err(|source| ContainerError::File {
+            action: "read random bytes from",
+            path: "/dev/urandom".into(),
+            source,
+        })?;
+        let log_path = &config.log_path;
+        let directory = &sandbox.config.log_directory;
+        let log = match (directory.is_empty(), log_path.is_empty()) {
+            (false, false) => PathBuf::from(directory).join(log_path),
+            (false, true) => PathBuf::from(directory).join(format!("{id}.log")),
+            (true, _) => self.settings.log_dir.join(id.as_str()).join(if log_path.is_empty() {
+                "container.log"
+            } else {
+                log_path
+            }),
+        };
+        Ok(Draft {
+            bundle: self.store.container_run_dir(&id),
+            persist_dir: self.store.container_dir(&id),
+            log,
+            created: now(),
+            id,
+            name,
+            config,
+            sandbox,
+        })
+    }
+
+    async fn build(self: &Arc<Self>, draft: &Draft, undo: &mut Undo) -> Result<(), ContainerError> {
+        let prepared = self.prepare(draft, undo).await?;
+        let created = self
+            .runtime
+            .create(Create {
+                id: draft.id.clone(),
+                name: draft.name.clone(),
+                handler: draft.sandbox.handler.clone(),
+                bundle: draft.bundle.clone(),
+                persist_dir: draft.persist_dir.clone(),
+                log: draft.log.clone(),
+                tty: draft.config.tty,
+                stdin: draft.config.stdin,
+                stdin_once: draft.config.stdin_once,
+                cgroup_parent: draft.sandbox.config.cgroup_parent.clone(),
+            })
+            .await?;
+        let (parts, id) = (Arc::clone(self), draft.id.clone());
+        let (handler, parent) =
+            (draft.sandbox.handler.clone(), draft.sandbox.config.cgroup_parent.clone());
+        undo.push("delete the container from the runtime", async move {
+            parts.runtime.delete(&handler, &id).await.map_err(|error| chain(&error))?;
+            parts.runtime.forget(&id, &parent).await.map_err(|error| chain(&error))
+        });
+        let record = record(draft, prepared, created.pid);
+        self.records.containers.insert(&draft.id, record)?;
+        // A sandbox that was stopped meanwhile has not seen this container.
+        let sandbox = self.records.sandboxes.by_id(&draft.sandbox.id);
+        if sandbox.is_none_or(|sandbox| sandbox.state != SandboxState::Ready) {
+            self.records.containers.remove(&draft.id)?;
+            return Err(ContainerError::SandboxStopped(draft.sandbox.id.clone()));
+        }
+        Ok(())
+    }
+
+    /// Judges the image, makes the writable layer, mounts it, and writes the bundle.
+    async fn prepare(
+        self: &Arc<Self>,
+        draft: &Draft,
+        undo: &mut Undo,
+    ) -> Result<Prepared, ContainerError> {
+        let namespace = draft.sandbox.config.metadata.namespace.clone();
+        let (parts, choice) = (Arc::clone(self), draft.config.image.clone());
+        let judged = blocking(move || parts.judged_image(&choice, &namespace)).await?;
+
+        let (store, id) = (self.store.clone(), draft.id.clone());
+        let new = NewContainer {
+            id: draft.id.clone(),
+            names: vec![draft.name.clone()],
+            image: judged.image.id.clone(),
+            metadata: metadata(draft, &judged),
+            mount_label: None,
+        };
+        let (undo_store, undo_id, log) = (store.clone(), id.clone(), draft.log.clone());
+        undo.push("remove the container from the store", async move {
+            blocking(move || Ok(undo_store.remove_container(&undo_id)?))
+                .await
+                .map_err(|error| chain(&error))?;
+            files::remove(&log).map_err(|error| error.to_string())
+        });
+        let (parts, input) = (Arc::clone(self), draft.clone());
+        blocking(move || {
+            store.create_container(new)?;
+            let rootfs = store.mount(&id)?;
+            parts.write_bundle(&input, judged, &rootfs)
+        })
+        .await
+    }
+
+    fn write_bundle(
+        &self,
+        draft: &Draft,
+        judged: Judged,
+        rootfs: &std::path::Path,
+    ) -> Result<Prepared, ContainerError> {
+        let config = &draft.config;
+        let accounts = facts::Accounts::read(rootfs)?;
+        let user = accounts.resolve(config, &judged.run.user)?;
+        let bundle = &draft.bundle;
+        std::fs::create_dir_all(bundle).map_err(|source| ContainerError::File {
+            action: "create",
+            path: bundle.clone(),
+            source,
+        })?;
+        let passwd = accounts.write_passwd(&user, bundle)?;
+        let seccomp = facts::seccomp_profile(&config.security.seccomp)?;
+        facts::prepare_log(&draft.log)?;
+        let mounts = facts::mounts(&config.mounts, self.store.root())?;
+        let devices = facts::devices(&config.devices)?;
+        let sandbox = &draft.sandbox;
+        let namespaces = &sandbox.namespaces;
+        let (resolv, hostname, env) =
+            (sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv());
+        let shm = namespaces.ipc.as_ref().map(|_| sandbox.shm());
+        let handler = self.runtime.handler_facts(&sandbox.handler)?;
+        let cgroups_path = self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?;
+        let target = self.target_pid_namespace(config)?;
+        let spec = crate::spec::container(&ContainerFacts {
+            id: &draft.id,
+            name: &draft.name,
+            config,
+            sandbox: &SandboxFacts {
+                id: &sandbox.id,
+                name: &sandbox.config.metadata.full_name(),
+                config: &sandbox.config,
+                namespaces: SandboxNamespaces {
+                    network: namespaces.net.as_deref(),
+                    ipc: namespaces.ipc.as_deref(),
+                    uts: namespaces.uts.as_deref(),
+                    pid: namespaces.pid.as_deref(),
+                },
+                hostname: &sandbox.hostname,
+                files: SandboxFiles {
+                    resolv_conf: Some(&resolv),
+                    hostname: Some(&hostname),
+                    containerenv: Some(&env),
+                    shm: shm.as_deref(),
+                },
+                ips: &sandbox.ips,
+                selinux: None,
+            },
+            image: &ImageFacts {
+                run: &judged.run,
+                id: &judged.image.id,
+                name: &judged.image.name,
+                repo_digests: &judged.repo_digests,
+            },
+            handler: &handler,
+            rootfs,
+            user: &user,
+            defaults: &self.settings.defaults,
+            host: &self.settings.host,
+            mounts: &mounts,
+            devices: &devices,
+            seccomp_profile: seccomp.as_deref(),
+            files: MadeFiles { passwd: passwd.as_deref(), ..MadeFiles::default() },
+            cgroups_path: &cgroups_path,
+            target_pid: target.as_deref(),
+            log_path: &draft.log,
+            created: &created_text(draft.created),
+        })?;
+        write_spec(draft, &spec)?;
+        let asked = &config.stop_signal;
+        let own = judged.run.stop_signal.clone().unwrap_or_default();
+        Ok(Prepared {
+            stop_signal: stop_signal(if asked.is_empty() { &own } else { asked }),
+            user: ContainerUser {
+                uid: user.uid,
+                gid: user.gid,
+                groups: user.additional_gids.clone(),
+            },
+            judged,
+        })
+    }
+
+    /// The process namespace of the container that the request targets.
+    fn target_pid_namespace(&self, config: &ContainerConfig) -> Result<Option<PathBuf>, ContainerError> {
+        let options = &config.security.namespaces;
+        if options.pid != crate::model::security::NamespaceMode::Target {
+            return Ok(None);
+        }
+        let target = self.records.containers.find(&options.target_id)?;
+        if target.state != ContainerState::Running {
+            return Err(ContainerError::WrongState {
+                id: target.id.clone(),
+                verb: "share the process namespace of",
+                state: target.state,
+                needed: "running",
+            });
+        }
+        Ok(Some(PathBuf::from(format!("/proc/{}/ns/pid", target.pid))))
+    }
+}
+
+/// Writes `config.json` for the runtime, and again where it outlives a reboot.
+fn write_spec(draft: &Draft, spec: &oci_spec::runtime::Spec) -> Result<(), ContainerError> {
+    for directory in [&draft.bundle, &draft.persist_dir] {
+        let path = directory.join("config.json");
+        let wrap = |source| ContainerError::File { action: "write", path: path.clone(), source };
+        let bytes = serde_json::to_vec(spec).map_err(|error| wrap(error.into()))?;
+        files::replace(&path, &bytes, 0o600, Durability::Process).map_err(wrap)?;
+    }
+    Ok(())
+}
+
+/// A signal by its name with `SIG`, or by its number; `SIGTERM` where none is given.
+fn stop_signal(text: &str) -> String {
+    let text = text.trim().to_ascii_uppercase();
+    if text.is_empty() || text.chars().any(|c| !c.is_ascii_alphanumeric() && !"+-".contains(c)) {
+        return "SIGTERM".to_owned();
+    }
+    if text.starts_with("SIG") || text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text;
+    }
+    format!("SIG{text}")
+}
+
+fn created_text(nanoseconds: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into());
+    moment.ok().and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+/// What containers/storage keeps of a container, in CRI-O's fields, so that other tools know it.
+fn metadata(draft: &Draft, judged: &Judged) -> String {
+    let pod = &draft.sandbox.config.metadata;
+    serde_json::json!({
+        "pod-name": pod.full_name(),
+        "pod-id": draft.sandbox.id,
+        "image-name": judged.image.name,
+        "image-id": judged.image.id,
+        "name": draft.name,
+        "metadata-name": draft.config.metadata.name,
+        "uid": pod.uid,
+        "namespace": pod.namespace,
+        "mountlabel": "",
+        "created-at": draft.created / 1_000_000_000,
+        "attempt": draft.config.metadata.attempt,
+        "pod": false,
+        "privileged": draft.config.security.privileged,
+        "made-by": "crioxide",
+    })
+    .to_string()
+}
+
+fn record(draft: &Draft, prepared: Prepared, pid: i32) -> ContainerRecord {
+    ContainerRecord {
+        id: draft.id.clone(),
+        sandbox: draft.sandbox.id.clone(),
+        name: draft.name.clone(),
+        config: draft.config.clone(),
+        image: prepared.judged.image,
+        handler: draft.sandbox.handler.clone(),
+        created: draft.created,
+        started: 0,
+        state: ContainerState::Created,
+        exit: None,
+        start_failure: None,
+        pid,
+        bundle: draft.bundle.clone(),
+        persist_dir: draft.persist_dir.clone(),
+        log: draft.log.clone(),
+        user: prepared.user,
+        stop_signal: prepared.stop_signal,
+        cgroup_parent: draft.sandbox.config.cgroup_parent.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_signals_are_names_or_numbers() {
+        for (text, expected) in [
+            ("", "SIGTERM"),
+            ("SIGQUIT", "SIGQUIT"),
+            ("quit", "SIGQUIT"),
+            ("3", "3"),
+            ("SIGRTMIN+3", "SIGRTMIN+3"),
+            ("TERM; reboot", "SIGTERM"),
+        ] {
+            assert_eq!(stop_signal(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What can go wrong with a verb on containers.
+
+use std::path::PathBuf;
+
+use crate::catalog::CatalogError;
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::failure::io_kind;
+use crate::judge::JudgeError;
+use crate::model::container::ContainerState;
+use crate::model::ids::ContainerId;
+use crate::model::ids::ImageId;
+use crate::model::ids::SandboxId;
+use crate::runtime::RuntimeError;
+use crate::spec::SpecError;
+use crate::state::StateError;
+use crate::storage::StorageError;
+
+/// A verb on containers that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// No such record, or it cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It was removed while the request waited for its turn.
+    #[error("container {0} was removed meanwhile")]
+    Gone(ContainerId),
+    /// The sandbox takes no containers any more.
+    #[error("sandbox {0} is stopped: no container can be created in it")]
+    SandboxStopped(SandboxId),
+    /// The image is not here.
+    #[error("image {0:?} is not on this node; pull it first")]
+    NoImage(String),
+    /// The image cannot be looked up.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The pod's user named another image than the one that would run.
+    #[error("image {image} is not known as {user_specified:?} on this node; pull it by that name")]
+    OtherImage {
+        /// What would run.
+        image: ImageId,
+        /// What the user wrote.
+        user_specified: String,
+    },
+    /// The policy does not allow the image now.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// A file of the host or the image is in the way.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is asked for cannot be made a runtime spec.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The store failed.
+    #[error("the image store failed")]
+    Store(#[from] StorageError),
+    /// runc or conmon failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The container is not in a state for this verb.
+    #[error("container {id} is {state:?}; to {verb} it, it must be {needed}")]
+    WrongState {
+        /// Which.
+        id: ContainerId,
+        /// What was asked.
+        verb: &'static str,
+        /// Its state.
+        state: ContainerState,
+        /// The state needed.
+        needed: &'static str,
+    },
+    /// It does not die.
+    #[error("container {0} still runs although it was killed; its processes may hang in the kernel")]
+    WillNotDie(ContainerId),
+    /// What failed, and what could not be taken back after it.
+    #[error("{failure}; and afterwards: {}", leftovers.join("; "))]
+    Leftovers {
+        /// The failure.
+        #[source]
+        failure: Box<ContainerError>,
+        /// The steps back that failed too.
+        leftovers: Vec<String>,
+    },
+    /// The work panicked, or the daemon is shutting down.
+    #[error("the work on the container ended without an answer; the daemon's log says why")]
+    Vanished,
+}
+
+impl Classify for ContainerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::State(source) => source.kind(),
+            Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
+            Self::SandboxStopped(_) | Self::WrongState { .. } => Kind::WrongState,
+            Self::Catalog(source) => source.kind(),
+            Self::OtherImage { .. } => Kind::Refused,
+            Self::Judge(source) => source.kind(),
+            Self::File { source, .. } => io_kind(source),
+            Self::Spec(source) => source.kind(),
+            Self::Store(source) => source.kind(),
+            Self::Runtime(source) => source.kind(),
+            Self::Leftovers { failure, .. } => failure.kind(),
+            Self::WillNotDie(_) | Self::Vanished => Kind::Internal,
+        }
+    }
+}

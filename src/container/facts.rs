@@ -1,0 +1,274 @@
+//! Looks at the host and the image for what a container's spec depends on. Blocks.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxDeviceType;
+
+use crate::container::error::ContainerError;
+use crate::model::container::ContainerConfig;
+use crate::model::container::Device;
+use crate::model::container::Mount;
+use crate::model::security::SecurityProfile;
+use crate::spec::ResolvedDevice;
+use crate::spec::ResolvedMount;
+use crate::spec::Sharing;
+use crate::spec::user;
+use crate::spec::user::ResolvedUser;
+use crate::sys::beneath;
+use crate::sys::files;
+use crate::sys::files::Durability;
+use crate::sys::files::Links;
+
+/// The largest `/etc/passwd` and `/etc/group` that are read from an image (CVE-2025-4437), bytes.
+const ACCOUNTS_LIMIT: u64 = 1024 * 1024;
+/// The largest seccomp profile that is read, in bytes.
+const PROFILE_LIMIT: u64 = 1024 * 1024;
+/// Where a relative name of a seccomp profile is looked up, as the kubelet has it.
+const PROFILE_ROOT: &str = "/var/lib/kubelet/seccomp";
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::File { action, path, source }
+}
+
+/// The image's account files, read inside its root and never through a link out of it.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    passwd: Option<Vec<u8>>,
+    group: Option<Vec<u8>>,
+}
+
+impl Accounts {
+    /// Reads them from a mounted root.
+    pub(super) fn read(rootfs: &Path) -> Result<Self, ContainerError> {
+        let root = File::open(rootfs).map_err(failed("open the root", rootfs))?;
+        let account = |path: &str| {
+            let read = beneath::read_in_root(&root, Path::new(path), ACCOUNTS_LIMIT);
+            match read {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed("read the image's", Path::new(path))(error)),
+            }
+        };
+        Ok(Self { passwd: account("etc/passwd")?, group: account("etc/group")? })
+    }
+
+    /// Who the container runs as.
+    pub(super) fn resolve(
+        &self,
+        config: &ContainerConfig,
+        image_user: &str,
+    ) -> Result<ResolvedUser, ContainerError> {
+        let passwd = self.passwd.as_deref();
+        let group = self.group.as_deref();
+        Ok(user::resolve(&config.security.run_as, image_user, passwd, group)?)
+    }
+
+    /// Writes the image's passwd with one more line, where the user has none. Gives the file.
+    pub(super) fn write_passwd(
+        &self,
+        user: &ResolvedUser,
+        directory: &Path,
+    ) -> Result<Option<PathBuf>, ContainerError> {
+        let lines = [
+            ("passwd", self.passwd.as_deref(), user.passwd_line.as_deref()),
+        ];
+        let mut written = None;
+        for (name, bytes, line) in lines {
+            let (Some(bytes), Some(line)) = (bytes, line) else { continue };
+            let mut text = bytes.to_vec();
+            if !text.is_empty() && !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+            text.extend_from_slice(line.trim_end().as_bytes());
+            text.push(b'\n');
+            let path = directory.join(name);
+            files::replace(&path, &text, 0o644, Durability::Process)
+                .map_err(failed("write", &path))?;
+            written = Some(path);
+        }
+        Ok(written)
+    }
+}
+
+/// Finds the sources of the requested mounts; a source that is missing becomes a directory, as the
+/// kubelet and users of the field expect.
+pub(super) fn mounts<'a>(
+    requested: &'a [Mount],
+    store_root: &Path,
+) -> Result<Vec<ResolvedMount<'a>>, ContainerError> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(failed("read", Path::new("/proc/self/mountinfo")))?;
+    let mut resolved = Vec::new();
+    for mount in requested {
+        let asked = Path::new(&mount.host_path);
+        let source = match asked.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && mount.image.is_none() => {
+                std::fs::create_dir_all(asked).map_err(failed("create the mount source", asked))?;
+                asked.canonicalize()
+            }
+            other => other,
+        };
+        let source = match source {
+            Err(_) if mount.image.is_some() => PathBuf::new(),
+            other => other.map_err(failed("find the mount source", asked))?,
+        };
+        resolved.push(ResolvedMount {
+            mount,
+            sharing: sharing_of(&table, &source),
+            holds_store: !source.as_os_str().is_empty() && store_root.starts_with(&source),
+            source,
+        });
+    }
+    Ok(resolved)
+}
+
+/// How the mount that holds `path` propagates: the one with the longest mount point above it.
+fn sharing_of(mountinfo: &str, path: &Path) -> Sharing {
+    let mut best: Option<(usize, Sharing)> = None;
+    for line in mountinfo.lines() {
+        let mut fields = line.split(' ');
+        let Some(point) = fields.nth(4) else { continue };
+        let point = point.replace("\\040", " ");
+        if !path.starts_with(&point) || best.is_some_and(|(length, _)| length > point.len()) {
+            continue;
+        }
+        let optional: Vec<&str> = fields.skip(1).take_while(|field| *field != "-").collect();
+        let sharing = if optional.iter().any(|field| field.starts_with("shared:")) {
+            Sharing::Shared
+        } else if optional.iter().any(|field| field.starts_with("master:")) {
+            Sharing::Slave
+        } else {
+            Sharing::Private
+        };
+        best = Some((point.len(), sharing));
+    }
+    best.map_or(Sharing::Private, |(_, sharing)| sharing)
+}
+
+/// The numbers of the requested devices; a directory stands for every device in it.
+pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> {
+    let mut resolved = Vec::new();
+    for device in requested {
+        let path = Path::new(&device.host_path);
+        let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
+        if !metadata.is_dir() {
+            let found = resolve_device(&device.container_path, &metadata, &device.permissions);
+            let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no device");
+            resolved.push(found.ok_or_else(|| failed("use the device", path)(odd()))?);
+            continue;
+        }
+        for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
+            let entry = entry.map_err(failed("list the devices in", path))?;
+            let inside = Path::new(&device.container_path).join(entry.file_name());
+            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+            let inside = inside.to_string_lossy();
+            resolved.extend(resolve_device(&inside, &metadata, &device.permissions));
+        }
+    }
+    Ok(resolved)
+}
+
+/// A device as its metadata tells; `None` for what is no device.
+pub(super) fn resolve_device(
+    path: &str,
+    metadata: &std::fs::Metadata,
+    access: &str,
+) -> Option<ResolvedDevice> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_char_device() {
+        LinuxDeviceType::C
+    } else if kind.is_block_device() {
+        LinuxDeviceType::B
+    } else {
+        return None;
+    };
+    let number = metadata.rdev();
+    Some(ResolvedDevice {
+        path: path.to_owned(),
+        kind,
+        major: i64::try_from(nix::sys::stat::major(number)).ok()?,
+        minor: i64::try_from(nix::sys::stat::minor(number)).ok()?,
+        mode: Some(metadata.permissions().mode() & 0o7777),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        access: access.to_owned(),
+    })
+}
+
+/// The bytes of a seccomp profile of the node, where one is asked for.
+pub(super) fn seccomp_profile(asked: &SecurityProfile) -> Result<Option<Vec<u8>>, ContainerError> {
+    let SecurityProfile::Localhost(name) = asked else { return Ok(None) };
+    let path = Path::new(PROFILE_ROOT).join(name);
+    let bytes = files::read(&path, PROFILE_LIMIT, Links::Follow)
+        .map_err(failed("read the seccomp profile", &path))?;
+    Ok(Some(bytes))
+}
+
+/// Makes the log's directory and takes a dangling link away that stands where the log will be.
+pub(super) fn prepare_log(path: &Path) -> Result<(), ContainerError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory).map_err(failed("create", directory))?;
+    let link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if link && !path.exists() {
+        files::remove(path).map_err(failed("remove the dangling link", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_mount_above_a_path_says_how_it_propagates() {
+        let table = "1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
+                     2 1 8:2 / /data rw master:1 - ext4 /dev/b rw\n\
+                     3 2 8:3 / /data/in rw - ext4 /dev/c rw\n";
+        for (path, expected) in [
+            ("/etc", Sharing::Shared),
+            ("/data/x", Sharing::Slave),
+            ("/data/in/x", Sharing::Private),
+            ("/database", Sharing::Shared),
+        ] {
+            assert_eq!(sharing_of(table, Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_missing_mount_source_becomes_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        let mount =
+            Mount { host_path: path.to_string_lossy().into_owned(), ..Mount::default() };
+        let requested = [mount];
+        let found = mounts(&requested, Path::new("/none")).unwrap();
+        assert!(found[0].source.is_dir());
+    }
+
+    #[test]
+    fn a_file_is_no_device() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let device = Device {
+            host_path: file.path().to_string_lossy().into_owned(),
+            container_path: "/dev/x".into(),
+            permissions: "r".into(),
+        };
+        assert!(devices(&[device]).is_err());
+        let null = Device {
+            host_path: "/dev/null".into(),
+            container_path: "/dev/x".into(),
+            permissions: "r".into(),
+        };
+        let found = devices(&[null]).unwrap();
+        assert_eq!((found[0].major, found[0].minor), (1, 3));
+    }
+}

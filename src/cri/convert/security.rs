@@ -1,0 +1,254 @@
+//! Security contexts from proto, and namespace options both ways.
+
+use crate::cri::api;
+use crate::cri::convert::RequestError;
+use crate::cri::convert::id32;
+use crate::model::security::CapabilityChanges;
+use crate::model::security::IdMapping;
+use crate::model::security::NamespaceMode;
+use crate::model::security::NamespaceOptions;
+use crate::model::security::RunAs;
+use crate::model::security::SecurityContext;
+use crate::model::security::SecurityProfile;
+use crate::model::security::SelinuxOptions;
+use crate::model::security::SupplementalGroupsPolicy;
+use crate::model::security::UserNamespace;
+
+/// The security context of a sandbox.
+///
+/// # Errors
+///
+/// [`RequestError`] for ids that do not fit, and profiles or modes of a newer API.
+pub fn of_sandbox(from: &api::LinuxSandboxSecurityContext) -> Result<SecurityContext, RequestError> {
+    Ok(SecurityContext {
+        privileged: from.privileged,
+        namespaces: namespaces(from.namespace_options.as_ref())?,
+        run_as: RunAs {
+            user: optional_id("run_as_user", from.run_as_user.as_ref())?,
+            group: optional_id("run_as_group", from.run_as_group.as_ref())?,
+            username: String::new(),
+            supplemental_groups: groups(&from.supplemental_groups)?,
+            groups_policy: groups_policy(from.supplemental_groups_policy)?,
+        },
+        readonly_rootfs: from.readonly_rootfs,
+        seccomp: profile(from.seccomp.as_ref())?,
+        apparmor: profile(from.apparmor.as_ref())?,
+        selinux: from.selinux_options.as_ref().map(selinux),
+        ..SecurityContext::default()
+    })
+}
+
+/// The security context of a container.
+///
+/// # Errors
+///
+/// As [`of_sandbox`], and a group without a user.
+pub fn of_container(
+    from: &api::LinuxContainerSecurityContext,
+) -> Result<SecurityContext, RequestError> {
+    let run_as = RunAs {
+        user: optional_id("run_as_user", from.run_as_user.as_ref())?,
+        group: optional_id("run_as_group", from.run_as_group.as_ref())?,
+        username: from.run_as_username.clone(),
+        supplemental_groups: groups(&from.supplemental_groups)?,
+        groups_policy: groups_policy(from.supplemental_groups_policy)?,
+    };
+    if run_as.group.is_some() && run_as.user.is_none() && run_as.username.is_empty() {
+        let fault = "is given without run_as_user or run_as_username".to_owned();
+        return Err(RequestError { field: "run_as_group", fault });
+    }
+    let capabilities = from.capabilities.clone().unwrap_or_default();
+    Ok(SecurityContext {
+        privileged: from.privileged,
+        namespaces: namespaces(from.namespace_options.as_ref())?,
+        run_as,
+        capabilities: CapabilityChanges {
+            add: capabilities.add_capabilities,
+            drop: capabilities.drop_capabilities,
+            ambient: capabilities.add_ambient_capabilities,
+        },
+        readonly_rootfs: from.readonly_rootfs,
+        no_new_privs: from.no_new_privs,
+        masked_paths: from.masked_paths.clone(),
+        readonly_paths: from.readonly_paths.clone(),
+        seccomp: profile(from.seccomp.as_ref())?,
+        apparmor: apparmor(from)?,
+        selinux: from.selinux_options.as_ref().map(selinux),
+    })
+}
+
+/// The message's field wins; the deprecated text (`runtime/default`, `localhost/x`) serves else.
+#[allow(deprecated, reason = "old kubelets only send the text")]
+fn apparmor(from: &api::LinuxContainerSecurityContext) -> Result<SecurityProfile, RequestError> {
+    if from.apparmor.is_some() {
+        return profile(from.apparmor.as_ref());
+    }
+    match from.apparmor_profile.as_str() {
+        "" => Ok(SecurityProfile::Unset),
+        "runtime/default" => Ok(SecurityProfile::RuntimeDefault),
+        "unconfined" => Ok(SecurityProfile::Unconfined),
+        text => match text.strip_prefix("localhost/") {
+            Some(name) if !name.is_empty() => Ok(SecurityProfile::Localhost(name.to_owned())),
+            _ => Err(RequestError::illegal("apparmor_profile", text)),
+        },
+    }
+}
+
+fn profile(from: Option<&api::SecurityProfile>) -> Result<SecurityProfile, RequestError> {
+    use api::security_profile::ProfileType;
+    let Some(from) = from else { return Ok(SecurityProfile::Unset) };
+    match ProfileType::try_from(from.profile_type) {
+        Ok(ProfileType::RuntimeDefault) => Ok(SecurityProfile::RuntimeDefault),
+        Ok(ProfileType::Unconfined) => Ok(SecurityProfile::Unconfined),
+        Ok(ProfileType::Localhost) if from.localhost_ref.is_empty() => {
+            Err(RequestError::missing("localhost_ref"))
+        }
+        Ok(ProfileType::Localhost) => {
+            let name = from.localhost_ref.strip_prefix("localhost/").unwrap_or(&from.localhost_ref);
+            Ok(SecurityProfile::Localhost(name.to_owned()))
+        }
+        Err(_) => Err(RequestError::illegal("profile_type", from.profile_type)),
+    }
+}
+
+fn selinux(from: &api::SeLinuxOption) -> SelinuxOptions {
+    SelinuxOptions {
+        user: from.user.clone(),
+        role: from.role.clone(),
+        kind: from.r#type.clone(),
+        level: from.level.clone(),
+    }
+}
+
+fn optional_id(
+    field: &'static str,
+    value: Option<&api::Int64Value>,
+) -> Result<Option<u32>, RequestError> {
+    value.map(|value| id32(field, value.value)).transpose()
+}
+
+fn groups(from: &[i64]) -> Result<Vec<u32>, RequestError> {
+    from.iter().map(|group| id32("supplemental_groups", *group)).collect()
+}
+
+fn groups_policy(from: i32) -> Result<SupplementalGroupsPolicy, RequestError> {
+    match api::SupplementalGroupsPolicy::try_from(from) {
+        Ok(api::SupplementalGroupsPolicy::Merge) => Ok(SupplementalGroupsPolicy::Merge),
+        Ok(api::SupplementalGroupsPolicy::Strict) => Ok(SupplementalGroupsPolicy::Strict),
+        Err(_) => Err(RequestError::illegal("supplemental_groups_policy", from)),
+    }
+}
+
+fn namespaces(from: Option<&api::NamespaceOption>) -> Result<NamespaceOptions, RequestError> {
+    let Some(from) = from else { return Ok(NamespaceOptions::default()) };
+    Ok(NamespaceOptions {
+        network: mode("namespace_options.network", from.network)?,
+        pid: mode("namespace_options.pid", from.pid)?,
+        ipc: mode("namespace_options.ipc", from.ipc)?,
+        target_id: from.target_id.clone(),
+        user_namespace: user_namespace(from.userns_options.as_ref())?,
+    })
+}
+
+fn mode(field: &'static str, from: i32) -> Result<NamespaceMode, RequestError> {
+    match api::NamespaceMode::try_from(from) {
+        Ok(api::NamespaceMode::Pod) => Ok(NamespaceMode::Pod),
+        Ok(api::NamespaceMode::Container) => Ok(NamespaceMode::Container),
+        Ok(api::NamespaceMode::Node) => Ok(NamespaceMode::Node),
+        Ok(api::NamespaceMode::Target) => Ok(NamespaceMode::Target),
+        Err(_) => Err(RequestError::illegal(field, from)),
+    }
+}
+
+fn user_namespace(
+    from: Option<&api::UserNamespace>,
+) -> Result<Option<UserNamespace>, RequestError> {
+    let Some(from) = from else { return Ok(None) };
+    match mode("userns_options.mode", from.mode)? {
+        NamespaceMode::Node => Ok(None),
+        NamespaceMode::Pod => Ok(Some(UserNamespace {
+            uids: from.uids.iter().map(id_mapping).collect(),
+            gids: from.gids.iter().map(id_mapping).collect(),
+        })),
+        NamespaceMode::Container | NamespaceMode::Target => {
+            Err(RequestError::illegal("userns_options.mode", from.mode))
+        }
+    }
+}
+
+/// One range of an id map.
+pub(super) fn id_mapping(from: &api::IdMapping) -> IdMapping {
+    IdMapping { host_id: from.host_id, container_id: from.container_id, length: from.length }
+}
+
+/// The namespace options as the status shows them.
+#[must_use]
+pub fn namespaces_to_proto(from: &NamespaceOptions) -> api::NamespaceOption {
+    let mode = |mode: NamespaceMode| match mode {
+        NamespaceMode::Pod => api::NamespaceMode::Pod.into(),
+        NamespaceMode::Container => api::NamespaceMode::Container.into(),
+        NamespaceMode::Node => api::NamespaceMode::Node.into(),
+        NamespaceMode::Target => api::NamespaceMode::Target.into(),
+    };
+    api::NamespaceOption {
+        network: mode(from.network),
+        pid: mode(from.pid),
+        ipc: mode(from.ipc),
+        target_id: from.target_id.clone(),
+        userns_options: from.user_namespace.as_ref().map(user_namespace_to_proto),
+    }
+}
+
+fn user_namespace_to_proto(from: &UserNamespace) -> api::UserNamespace {
+    let ranges = |ranges: &[IdMapping]| {
+        ranges
+            .iter()
+            .map(|range| api::IdMapping {
+                host_id: range.host_id,
+                container_id: range.container_id,
+                length: range.length,
+            })
+            .collect()
+    };
+    api::UserNamespace {
+        mode: api::NamespaceMode::Pod.into(),
+        uids: ranges(&from.uids),
+        gids: ranges(&from.gids),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_beyond_31_bits_does_not_wrap_to_root() {
+        for value in [1_i64 << 32, -1, i64::from(u32::MAX)] {
+            let from = api::LinuxContainerSecurityContext {
+                run_as_user: Some(api::Int64Value { value }),
+                ..Default::default()
+            };
+            assert_eq!(of_container(&from).unwrap_err().field, "run_as_user", "{value}");
+        }
+    }
+
+    #[test]
+    fn a_group_needs_a_user() {
+        let from = api::LinuxContainerSecurityContext {
+            run_as_group: Some(api::Int64Value { value: 1 }),
+            ..Default::default()
+        };
+        assert_eq!(of_container(&from).unwrap_err().field, "run_as_group");
+    }
+
+    #[test]
+    fn no_seccomp_field_is_not_the_default_profile() {
+        let context = of_container(&api::LinuxContainerSecurityContext::default()).unwrap();
+        assert_eq!(context.seccomp, SecurityProfile::Unset);
+        let from = api::LinuxContainerSecurityContext {
+            seccomp: Some(api::SecurityProfile::default()),
+            ..Default::default()
+        };
+        assert_eq!(of_container(&from).unwrap().seccomp, SecurityProfile::RuntimeDefault);
+    }
+}

@@ -1,0 +1,94 @@
+//! What the node says of itself: Version, Status, RuntimeConfig.
+
+use std::collections::HashMap;
+
+use crate::cri::api;
+use crate::sandbox::Sandboxes;
+
+/// The facts about this daemon that do not change while it runs.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Which cgroup driver the kubelet must use too.
+    pub systemd_cgroups: bool,
+    /// The runtime handlers' names.
+    pub handlers: Vec<String>,
+    /// The default handler's name.
+    pub default_handler: String,
+    /// The configured pause image; kubeadm compares it with its own.
+    pub pause_image: String,
+    /// What an administrator should know: options without effect, missing powers, a policy that
+    /// accepts anything.
+    pub warnings: Vec<String>,
+}
+
+impl Node {
+    /// The answer to Version.
+    #[must_use]
+    pub fn version(&self) -> api::VersionResponse {
+        api::VersionResponse {
+            version: "0.1.0".to_owned(),
+            runtime_name: "cri-o".to_owned(),
+            runtime_version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime_api_version: "v1".to_owned(),
+        }
+    }
+
+    /// The answer to RuntimeConfig.
+    #[must_use]
+    pub fn runtime_config(&self) -> api::RuntimeConfigResponse {
+        let driver = if self.systemd_cgroups {
+            api::CgroupDriver::Systemd
+        } else {
+            api::CgroupDriver::Cgroupfs
+        };
+        api::RuntimeConfigResponse {
+            linux: Some(api::LinuxRuntimeConfiguration { cgroup_driver: driver.into() }),
+        }
+    }
+
+    /// The answer to Status.
+    #[must_use]
+    pub async fn status(&self, sandboxes: &Sandboxes, verbose: bool) -> api::StatusResponse {
+        let network = sandboxes.network_ready().await;
+        let condition = |kind: &str, failure: Option<(&str, String)>| api::RuntimeCondition {
+            r#type: kind.to_owned(),
+            status: failure.is_none(),
+            reason: failure.as_ref().map(|(reason, _)| (*reason).to_owned()).unwrap_or_default(),
+            message: failure.map(|(_, message)| message).unwrap_or_default(),
+        };
+        let network = network.err().map(|why| ("NetworkPluginNotReady", why.to_string()));
+        let conditions = vec![condition("RuntimeReady", None), condition("NetworkReady", network)];
+        api::StatusResponse {
+            status: Some(api::RuntimeStatus { conditions }),
+            info: if verbose { self.info() } else { HashMap::new() },
+            runtime_handlers: self.runtime_handlers(),
+            features: Some(api::RuntimeFeatures {
+                supplemental_groups_policy: true,
+                ..api::RuntimeFeatures::default()
+            }),
+        }
+    }
+
+    /// The default handler stands twice: under its name and under none.
+    fn runtime_handlers(&self) -> Vec<api::RuntimeHandler> {
+        let handler = |name: &str| api::RuntimeHandler {
+            name: name.to_owned(),
+            features: Some(api::RuntimeHandlerFeatures::default()),
+        };
+        let mut handlers = vec![handler("")];
+        handlers.extend(self.handlers.iter().map(|name| handler(name)));
+        handlers
+    }
+
+    fn info(&self) -> HashMap<String, String> {
+        let config = serde_json::json!({
+            "sandboxImage": self.pause_image,
+            "crio": {
+                "DefaultRuntime": self.default_handler,
+                "CgroupManager": if self.systemd_cgroups { "systemd" } else { "cgroupfs" },
+            },
+            "warnings": self.warnings,
+        });
+        HashMap::from([("config".to_owned(), config.to_string())])
+    }
+}

@@ -1,0 +1,59 @@
+//! Why the daemon does not start.
+
+use std::path::PathBuf;
+
+use crate::network::NetworkError;
+use crate::registry::RegistryError;
+use crate::runtime::RuntimeError;
+use crate::spec::SpecError;
+use crate::storage::StorageError;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The process itself.
+    #[error("cannot prepare the process")]
+    Prepare(#[source] std::io::Error),
+    /// Somebody listens on the socket.
+    #[error("another daemon answers on {0}; stop it first, or give --listen another path")]
+    SocketLives(PathBuf),
+    /// The socket cannot be made.
+    #[error("cannot listen on {path}")]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A directory or file of the daemon.
+    #[error("cannot use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store.
+    #[error("cannot open the image store")]
+    Store(#[from] StorageError),
+    /// registries.conf.
+    #[error("cannot set the registry client up")]
+    Registry(#[from] RegistryError),
+    /// runc or conmon.
+    #[error("cannot set the runtime up")]
+    Runtime(#[from] RuntimeError),
+    /// CNI.
+    #[error("cannot set the network up")]
+    Network(#[from] NetworkError),
+    /// A configured seccomp profile.
+    #[error("cannot use the seccomp profile {path}")]
+    Seccomp {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SpecError,
+    },
+    /// Serving ended badly.
+    #[error("cannot serve")]
+    Serve(#[source] tonic::transport::Error),
+}

@@ -1,0 +1,111 @@
+//! At start: brings the records and what really runs together.
+//!
+//! A sandbox whose making was cut off by the end of the last daemon is cleared away; one whose
+//! namespaces are gone (a reboot) is not ready; a container that ended meanwhile has its exit file.
+//! What belongs to other tools is not touched.
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::daemon::assemble::Parts;
+use crate::daemon::error::DaemonError;
+use crate::failure::chain;
+use crate::model::ids::ContainerId;
+use crate::model::ids::SandboxId;
+
+/// How many containers are asked about at once.
+const AT_ONCE: usize = 8;
+
+/// Loads the records and makes them true.
+pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
+    load_sandboxes(parts)?;
+    load_containers(parts)?;
+    for sandbox in parts.records.sandboxes.all() {
+        if let Err(error) = parts.sandboxes.reconcile(&sandbox.id) {
+            tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot reconcile");
+        }
+    }
+    stream::iter(parts.records.containers.all())
+        .for_each_concurrent(AT_ONCE, |container| async move {
+            if let Err(error) = parts.containers.reconcile(&container.id).await {
+                tracing::error!(container = %container.id, error = chain(&error), "cannot reconcile");
+            }
+        })
+        .await;
+    clear_half_made(parts).await;
+    Ok(())
+}
+
+fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
+    let path = &parts.sandbox_records;
+    let wrap = |source| DaemonError::File { path: path.clone(), source };
+    std::fs::create_dir_all(path).map_err(wrap)?;
+    for entry in std::fs::read_dir(path).map_err(wrap)? {
+        let name = entry.map_err(wrap)?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<SandboxId>().ok()) else {
+            continue;
+        };
+        if let Err(error) = parts.records.sandboxes.load(&id) {
+            tracing::error!(sandbox = %id, error = chain(&error), "its record is left alone");
+        }
+    }
+    Ok(())
+}
+
+/// Only what the store has under CRI-O's metadata is ours; podman's containers are podman's.
+fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
+    for stored in parts.store.containers()? {
+        let Ok(id) = stored.id.as_str().parse::<ContainerId>() else { continue };
+        if !is_ours(&stored.metadata) {
+            continue;
+        }
+        let Err(error) = parts.records.containers.load(&id) else { continue };
+        if !parts.store.container_dir(&id).join("record.json").exists() && has_own_mark(&stored.metadata) {
+            tracing::warn!(container = %id, "was never finished; it is removed");
+            if let Err(error) = parts.store.remove_container(&id) {
+                tracing::error!(container = %id, error = chain(&error), "cannot remove it");
+            }
+        } else {
+            tracing::error!(container = %id, error = chain(&error), "its record is left alone");
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(metadata: &str) -> bool {
+    let parsed: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
+    parsed.get("pod-id").is_some_and(serde_json::Value::is_string)
+}
+
+/// Our own containers say so; one of CRI-O's without a record of ours is not ours to remove.
+fn has_own_mark(metadata: &str) -> bool {
+    let parsed: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
+    parsed.get("made-by").is_some_and(|maker| maker == "crioxide")
+}
+
+/// A sandbox that was never ready and has no container is what is left of a cut request.
+async fn clear_half_made(parts: &Parts) {
+    for sandbox in parts.records.sandboxes.all() {
+        let never_ready = sandbox.ready_since.is_none();
+        if !never_ready || !parts.records.containers_of(&sandbox.id).is_empty() {
+            continue;
+        }
+        tracing::warn!(sandbox = %sandbox.id, "was never finished; it is removed");
+        if let Err(error) = parts.sandboxes.remove(sandbox.id.as_str()).await {
+            tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot remove it");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_of_other_tools_are_told_apart() {
+        assert!(is_ours(r#"{"pod-id":"a","made-by":"crioxide"}"#));
+        assert!(is_ours(r#"{"pod-id":"a"}"#) && !has_own_mark(r#"{"pod-id":"a"}"#));
+        assert!(!is_ours(r#"{"image-name":"x"}"#));
+        assert!(!is_ours("podman's own text"));
+    }
+}

@@ -1,0 +1,52 @@
+//! The background tasks of the daemon, by name. One that panics is logged and started again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::container::Containers;
+use crate::daemon::assemble::Parts;
+use crate::failure::chain;
+use crate::runtime::Runtime;
+
+/// How long to wait before a task that ended is started again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Starts all tasks.
+pub(super) fn start(parts: &Parts) {
+    let (runtime, containers) = (parts.runtime.clone(), Arc::clone(&parts.containers));
+    supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
+}
+
+fn supervise<F>(name: &'static str, task: impl Fn() -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        loop {
+            match tokio::spawn(task()).await {
+                Ok(()) => tracing::error!(task = name, "ended; it is started again"),
+                Err(error) => tracing::error!(task = name, %error, "it is started again"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    });
+}
+
+/// Records every exit that a monitor writes down.
+async fn watch_exits(runtime: Runtime, containers: Arc<Containers>) {
+    let mut exits = match runtime.exits() {
+        Ok(exits) => exits,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "cannot watch for exits");
+            return;
+        }
+    };
+    while let Some(id) = exits.next().await {
+        if let Err(error) = containers.note_exit(&id).await {
+            tracing::error!(container = %id, error = chain(&error), "cannot record its exit");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Gathers the signatures of an image: cosign's tag scheme and OCI referrers, side by side.
+//!
+//! "There is none" and "could not find out" are different answers. Only a registry that clearly
+//! says that a tag or a list does not exist makes evidence absent; everything else fails the pull.
+
+use crate::image::error::ImageError;
+use crate::image::resolve::Resolved;
+use crate::oci::descriptor::Descriptor;
+use crate::oci::document::DOCUMENT_LIMIT;
+use crate::oci::document::Document;
+use crate::oci::document::Manifest;
+use crate::oci::reference::Reference;
+use crate::policy::Evidence;
+use crate::policy::SimpleSigning;
+use crate::registry::FetchedManifest;
+use crate::registry::Registry;
+use crate::registry::RegistryError;
+use crate::registry::Source;
+use crate::registry::TagOrDigest;
+
+/// The media type of a simple-signing payload.
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// How the media type of a sigstore bundle begins, whatever its version.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// How many signatures, and how many bundles, are looked at: a registry can list any number.
+const MOST: usize = 64;
+
+/// All signatures of the manifest that `resolved` found.
+pub(super) async fn gather(
+    registry: &Registry,
+    reference: &Reference,
+    resolved: &Resolved,
+) -> Result<Evidence, ImageError> {
+    let gathering = Gathering { registry, reference, resolved };
+    let (signatures, bundles) =
+        tokio::try_join!(gathering.tag_scheme(), gathering.referrer_bundles())?;
+    Ok(Evidence { signatures, bundles })
+}
+
+struct Gathering<'a> {
+    registry: &'a Registry,
+    reference: &'a Reference,
+    resolved: &'a Resolved,
+}
+
+impl Gathering<'_> {
+    fn source(&self) -> &Source {
+        &self.resolved.source
+    }
+
+    fn failed(&self, step: &'static str) -> impl FnOnce(RegistryError) -> ImageError {
+        let reference = self.reference.clone();
+        move |source| ImageError::Registry { step, reference, source }
+    }
+
+    fn odd(&self, fault: String) -> ImageError {
+        ImageError::Evidence { reference: self.reference.clone(), fault }
+    }
+
+    /// The signatures at the tag `sha256-<hex>.sig`, as cosign v2 writes them.
+    async fn tag_scheme(&self) -> Result<Vec<SimpleSigning>, ImageError> {
+        let digest = &self.resolved.digest;
+        let tag = format!("{}-{}.sig", digest.algorithm().name(), digest.hex());
+        let step = "look up the signatures";
+        let which = TagOrDigest::Tag(tag);
+        let found = self.registry.manifest_if_exists(self.source(), &which).await;
+        let Some(fetched) = found.map_err(self.failed(step))? else { return Ok(Vec::new()) };
+        let manifest = self.manifest(&fetched)?;
+        let mut signatures = Vec::new();
+        for layer in manifest.layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING) {
+            if signatures.len() == MOST {
+                return Err(self.odd(format!("there are more than {MOST}")));
+            }
+            signatures.push(SimpleSigning {
+                payload: self.blob(layer, step).await?,
+                annotations: layer.annotations.clone().unwrap_or_default(),
+            });
+        }
+        Ok(signatures)
+    }
+
+    /// The sigstore bundles that refer to the manifest, as cosign v3 writes them.
+    async fn referrer_bundles(&self) -> Result<Vec<Vec<u8>>, ImageError> {
+        let step = "look up the referrers";
+        let referrers = self.registry.referrers(self.source(), &self.resolved.digest).await;
+        let referrers = referrers.map_err(self.failed(step))?;
+        let mut bundles = Vec::new();
+        for referrer in referrers.iter().filter(|referrer| is_bundle(referrer)) {
+            if bundles.len() == MOST {
+                return Err(self.odd(format!("there are more than {MOST} bundles")));
+            }
+            let which = TagOrDigest::Digest(referrer.digest.clone());
+            let fetched = self.registry.manifest(self.source(), &which).await;
+            let manifest = self.manifest(&fetched.map_err(self.failed(step))?)?;
+            let subject = manifest.subject.as_ref().map(|subject| &subject.digest);
+            if subject != Some(&self.resolved.digest) {
+                return Err(self.odd(format!("referrer {} is about something else", referrer.digest)));
+            }
+            for layer in manifest.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE)) {
+                bundles.push(self.blob(layer, step).await?);
+            }
+        }
+        Ok(bundles)
+    }
+
+    fn manifest(&self, fetched: &FetchedManifest) -> Result<Manifest, ImageError> {
+        match Document::parse(&fetched.media_type, &fetched.bytes) {
+            Ok(Document::Manifest(manifest)) => Ok(*manifest),
+            Ok(Document::Index(_)) => Err(self.odd("an index stands where one is expected".to_owned())),
+            Err(error) => Err(self.odd(crate::failure::chain(&error))),
+        }
+    }
+
+    async fn blob(&self, layer: &Descriptor, step: &'static str) -> Result<Vec<u8>, ImageError> {
+        let blob = self.registry.small_blob(self.source(), layer, DOCUMENT_LIMIT).await;
+        blob.map_err(self.failed(step))
+    }
+}
+
+/// Registries without the artifact type in their list give every referrer's manifest type.
+fn is_bundle(referrer: &Descriptor) -> bool {
+    referrer.artifact_type.as_deref().is_none_or(|kind| kind.starts_with(BUNDLE))
+}

@@ -1,0 +1,238 @@
+//! Pulls an image: from a reference in a request to a committed image in the store.
+//!
+//! The order of the steps is the security of the daemon. A tag is turned into a digest once, and
+//! everything after that speaks of the digest, so the bytes that are judged are the bytes that
+//! are run. The policy is asked before the config or any layer is fetched; if it cannot be asked,
+//! the pull fails.
+//!
+//! Nothing is visible under the image's name until every layer it needs is committed. A pull that
+//! dies half-way leaves staged directories that the store drops at its next start, never half an
+//! image.
+
+use std::sync::Arc;
+
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::image::Images;
+use crate::image::Parts;
+use crate::image::blocking;
+use crate::image::error::ImageError;
+use crate::image::evidence;
+use crate::image::resolve::Resolved;
+use crate::judge;
+use crate::model::ids::ImageId;
+use crate::oci::descriptor::Descriptor;
+use crate::oci::digest::Digest;
+use crate::oci::document::DOCUMENT_LIMIT;
+use crate::oci::image_config::ImageConfig;
+use crate::oci::media_type;
+use crate::oci::reference::Reference;
+use crate::policy::Evidence;
+use crate::registry::Credentials;
+use crate::storage::NewImage;
+use crate::storage::Store;
+
+/// A checked request for a pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// What the user wrote.
+    pub image: String,
+    /// The request's own credentials.
+    pub credentials: Credentials,
+    /// The namespace of the pod that it is for; `None` for a pull by hand.
+    pub namespace: Option<String>,
+}
+
+/// What makes two pulls the same: one may not use the credentials or the policy of the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct PullKey {
+    image: String,
+    credentials: Credentials,
+    namespace: Option<String>,
+}
+
+impl Images {
+    /// Pulls an image and gives its ID. The same pull asked for twice at once runs once.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`]; everyone who joined the pull gets the same one.
+    pub async fn pull(&self, request: PullRequest) -> Result<ImageId, Arc<ImageError>> {
+        let key = PullKey {
+            image: request.image.clone(),
+            credentials: request.credentials.clone(),
+            namespace: request.namespace.clone(),
+        };
+        let parts = Arc::clone(&self.parts);
+        let work = || async move { parts.pull(&request).await.map_err(Arc::new) };
+        self.pulls.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(ImageError::Vanished)))
+    }
+}
+
+impl Parts {
+    /// Tries the candidates of a name in order; the next one only where this one has no such image
+    /// or no answer, never after a refusal.
+    async fn pull(self: &Arc<Self>, request: &PullRequest) -> Result<ImageId, ImageError> {
+        let name = |source| ImageError::Name { image: request.image.clone(), source };
+        let candidates = self.registry.candidates(&request.image).map_err(name)?;
+        let mut last = None;
+        for reference in candidates {
+            let reference = reference.without_tag_if_digested().or_latest();
+            match self.pull_one(&reference, request).await {
+                Ok(id) => return Ok(id),
+                Err(error) if may_try_next(&error) => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(ImageError::Vanished))
+    }
+
+    async fn pull_one(
+        self: &Arc<Self>,
+        reference: &Reference,
+        request: &PullRequest,
+    ) -> Result<ImageId, ImageError> {
+        let resolved = self.resolve(reference, &request.credentials).await?;
+        let evidence = self.judge(reference, &resolved, request.namespace.as_deref()).await?;
+        // From here on the image is allowed, and only its digest counts.
+        let config_bytes = self.fetch_config(reference, &resolved).await?;
+        let config = ImageConfig::parse(&config_bytes)
+            .map_err(|source| ImageError::Document { reference: reference.clone(), source })?;
+        check_shape(reference, &resolved, &config)?;
+        let layers = self.fetch_layers(reference, &resolved, &config.rootfs.diff_ids).await?;
+        self.commit(reference, resolved, config_bytes, config, evidence, layers).await
+    }
+
+    /// Gathers what the policy wants to see, and asks it.
+    async fn judge(
+        self: &Arc<Self>,
+        reference: &Reference,
+        resolved: &Resolved,
+        namespace: Option<&str>,
+    ) -> Result<Evidence, ImageError> {
+        let judge = self.judge.clone();
+        let namespace = namespace.map(str::to_owned);
+        let policy = blocking(move || Ok(judge.policy(namespace.as_deref())?)).await?;
+        let evidence = if policy.needs_evidence(reference) {
+            evidence::gather(&self.registry, reference, resolved).await?
+        } else {
+            Evidence::default()
+        };
+        let (reference, digest) = (reference.clone(), resolved.digest.clone());
+        blocking(move || {
+            judge::decide(&policy, &reference, &digest, &evidence)?;
+            Ok(evidence)
+        })
+        .await
+    }
+
+    async fn fetch_config(
+        &self,
+        reference: &Reference,
+        resolved: &Resolved,
+    ) -> Result<Vec<u8>, ImageError> {
+        let config = &resolved.manifest.config;
+        if !matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
+            let fault = format!("its config is a {:?}", config.media_type);
+            return Err(ImageError::NotAnImage { reference: reference.clone(), fault });
+        }
+        self.registry.small_blob(&resolved.source, config, DOCUMENT_LIMIT).await.map_err(|source| {
+            ImageError::Registry { step: "fetch the image config", reference: reference.clone(), source }
+        })
+    }
+
+    async fn commit(
+        &self,
+        reference: &Reference,
+        resolved: Resolved,
+        config_bytes: Vec<u8>,
+        config: ImageConfig,
+        evidence: Evidence,
+        layers: crate::image::fetch::Layers,
+    ) -> Result<ImageId, ImageError> {
+        let image_id: ImageId = resolved.manifest.config.digest.hex().parse().map_err(|_| {
+            let fault = "its config has no sha256 digest".to_owned();
+            ImageError::NotAnImage { reference: reference.clone(), fault }
+        })?;
+        let store = self.store.clone();
+        let name = reference.to_string();
+        blocking(move || {
+            let chain = store.commit_layers(layers.chain)?;
+            let new = new_image(&store, image_id, name, resolved, config_bytes, config, &evidence, chain.last().cloned())?;
+            let image = store.commit_image(new)?.value();
+            // The layers are the image's now; the guards that kept them ours may go.
+            drop(layers.guards);
+            Ok(image.id.clone())
+        })
+        .await
+    }
+}
+
+/// The record of the pulled image, with all documents that are kept beside it.
+#[allow(clippy::too_many_arguments, reason = "each is one field of the record")]
+fn new_image(
+    store: &Store,
+    id: ImageId,
+    name: String,
+    resolved: Resolved,
+    config_bytes: Vec<u8>,
+    config: ImageConfig,
+    evidence: &Evidence,
+    layer: Option<crate::model::ids::LayerId>,
+) -> Result<NewImage, ImageError> {
+    let mut big_data = vec![
+        ("manifest".to_owned(), resolved.bytes.clone()),
+        (format!("manifest-{}", resolved.digest), resolved.bytes),
+        (resolved.manifest.config.digest.to_string(), config_bytes),
+    ];
+    let mut kept = judge::kept_or_none(store, &id);
+    kept.merge(evidence);
+    if !kept.is_empty() {
+        let (key, bytes) = judge::keep(&kept).map_err(|_| ImageError::Vanished)?;
+        big_data.push((key, bytes));
+    }
+    Ok(NewImage {
+        id,
+        names: vec![name],
+        layer,
+        digest: resolved.digest,
+        created: config.created,
+        big_data,
+        metadata: "{}".to_owned(),
+    })
+}
+
+/// The manifest and the config must speak of the same layers, on a platform that runs here.
+fn check_shape(
+    reference: &Reference,
+    resolved: &Resolved,
+    config: &ImageConfig,
+) -> Result<(), ImageError> {
+    let layers = resolved.manifest.layers.len();
+    let diff_ids = config.rootfs.diff_ids.len();
+    let fault = if layers != diff_ids {
+        format!("its manifest has {layers} layers and its config {diff_ids}")
+    } else if let Some(odd) = resolved.manifest.layers.iter().find(|layer| !is_layer(layer)) {
+        format!("its layer {} is a {:?}", odd.digest, odd.media_type)
+    } else {
+        return Ok(());
+    };
+    Err(ImageError::NotAnImage { reference: reference.clone(), fault })
+}
+
+fn is_layer(layer: &Descriptor) -> bool {
+    media_type::layer_compression(&layer.media_type).is_some()
+}
+
+fn may_try_next(error: &ImageError) -> bool {
+    matches!(error, ImageError::Registry { .. })
+        && matches!(
+            error.kind(),
+            Kind::NotFound | Kind::RegistryUnavailable | Kind::Unauthenticated
+        )
+}
+
+/// Whether the digest is the one that was asked for, where one was.
+pub(super) fn is_as_asked(reference: &Reference, digest: &Digest) -> bool {
+    reference.digest().is_none_or(|asked| asked == digest)
+}

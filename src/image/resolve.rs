@@ -1,0 +1,102 @@
+//! From a reference to one manifest: mirrors in order, index to platform.
+
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::image::Parts;
+use crate::image::error::ImageError;
+use crate::oci::digest::Digest;
+use crate::oci::document::Document;
+use crate::oci::document::Manifest;
+use crate::oci::reference::Reference;
+use crate::registry::Credentials;
+use crate::registry::FetchedManifest;
+use crate::registry::RegistryError;
+use crate::registry::Source;
+use crate::registry::TagOrDigest;
+
+/// The manifest that will be judged, and where it came from.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// The mirror or registry that has it.
+    pub(super) source: Source,
+    /// The manifest's digest: what is judged.
+    pub(super) digest: Digest,
+    /// The manifest's bytes.
+    pub(super) bytes: Vec<u8>,
+    /// The manifest.
+    pub(super) manifest: Manifest,
+}
+
+impl Parts {
+    /// The manifest for this platform that `reference` names now.
+    pub(super) async fn resolve(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<Resolved, ImageError> {
+        let wrap = |source| registry("resolve the manifest", reference, source);
+        let sources = self.registry.sources(reference, credentials).map_err(wrap)?;
+        let which = TagOrDigest::of(reference);
+        let mut failures = Vec::new();
+        for source in sources {
+            match self.registry.manifest(&source, &which).await {
+                Ok(fetched) => return self.select(reference, source, fetched).await,
+                Err(error) => {
+                    tracing::debug!(image = %reference, at = source.location(), %error, "no manifest here");
+                    failures.push(error);
+                }
+            }
+        }
+        Err(wrap(most_telling(failures)))
+    }
+
+    /// Takes an index to the manifest for this platform; a manifest stays what it is.
+    async fn select(
+        &self,
+        reference: &Reference,
+        source: Source,
+        fetched: FetchedManifest,
+    ) -> Result<Resolved, ImageError> {
+        let document = |source| ImageError::Document { reference: reference.clone(), source };
+        match Document::parse(&fetched.media_type, &fetched.bytes).map_err(document)? {
+            Document::Manifest(manifest) => Ok(Resolved {
+                source,
+                digest: fetched.digest,
+                bytes: fetched.bytes,
+                manifest: *manifest,
+            }),
+            Document::Index(index) => {
+                let entry = index.select(&self.platform).map_err(document)?;
+                let which = TagOrDigest::Digest(entry.digest.clone());
+                let fetched = self
+                    .registry
+                    .manifest(&source, &which)
+                    .await
+                    .map_err(|error| registry("fetch this platform's manifest", reference, error))?;
+                match Document::parse(&fetched.media_type, &fetched.bytes).map_err(document)? {
+                    Document::Manifest(manifest) => Ok(Resolved {
+                        source,
+                        digest: fetched.digest,
+                        bytes: fetched.bytes,
+                        manifest: *manifest,
+                    }),
+                    Document::Index(_) => Err(ImageError::NestedIndex(reference.clone())),
+                }
+            }
+        }
+    }
+}
+
+fn registry(step: &'static str, reference: &Reference, source: RegistryError) -> ImageError {
+    ImageError::Registry { step, reference: reference.clone(), source }
+}
+
+/// Mirrors come first and the registry itself last: its word counts, unless it could not be
+/// reached and a mirror said something clearer.
+fn most_telling(mut failures: Vec<RegistryError>) -> RegistryError {
+    let last = failures.pop().unwrap_or(RegistryError::NoSource);
+    if last.kind() != Kind::RegistryUnavailable {
+        return last;
+    }
+    failures.into_iter().find(|error| error.kind() == Kind::Unauthenticated).unwrap_or(last)
+}

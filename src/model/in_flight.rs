@@ -1,0 +1,142 @@
+//! The same work asked for twice runs once.
+//!
+//! The kubelet gives up on a slow request and sends it again. The first caller starts the work as
+//! a task of its own, so that it goes on when its caller is gone; everyone who asks for the same
+//! key while it runs gets its answer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use tokio::sync::watch;
+
+/// Work under way, by key.
+pub struct InFlight<K, V> {
+    running: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+}
+
+/// The work ended without an answer: it panicked, or the runtime is shutting down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the work ended without an answer; the log of this daemon says why")]
+pub struct Vanished;
+
+impl<K, V> Default for InFlight<K, V> {
+    fn default() -> Self {
+        Self { running: Arc::default() }
+    }
+}
+
+impl<K, V> fmt::Debug for InFlight<K, V> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("InFlight").finish_non_exhaustive()
+    }
+}
+
+impl<K, V> InFlight<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Gives the answer of the work under way for `key`, or starts `work`.
+    ///
+    /// # Errors
+    ///
+    /// [`Vanished`] when the work panicked.
+    pub async fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Result<V, Vanished>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut answer = self.join_or_start(key, work);
+        let value = answer.wait_for(Option::is_some).await.map_err(|_| Vanished)?;
+        value.clone().ok_or(Vanished)
+    }
+
+    fn join_or_start<F>(&self, key: K, work: impl FnOnce() -> F) -> watch::Receiver<Option<V>>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        match running.entry(key) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let (sender, receiver) = watch::channel(None);
+                let done = Done { running: Arc::clone(&self.running), key: entry.key().clone() };
+                entry.insert(receiver.clone());
+                let work = work();
+                tokio::spawn(async move {
+                    let value = work.await;
+                    // Whoever asks from here on starts anew; whoever waits gets this answer.
+                    drop(done);
+                    let _ = sender.send(Some(value));
+                });
+                receiver
+            }
+        }
+    }
+}
+
+/// Takes the key out when the work is over, however it ends.
+struct Done<K: Eq + Hash, V> {
+    running: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for Done<K, V> {
+    fn drop(&mut self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    #[tokio::test]
+    async fn two_callers_share_one_run_and_a_third_starts_anew() {
+        let calls = Arc::new(AtomicU32::new(0));
+        let in_flight = InFlight::default();
+        let work = || {
+            let calls = Arc::clone(&calls);
+            async move {
+                tokio::task::yield_now().await;
+                calls.fetch_add(1, Ordering::SeqCst)
+            }
+        };
+        let (first, second) = tokio::join!(in_flight.run("k", work), in_flight.run("k", work));
+        assert_eq!((first, second), (Ok(0), Ok(0)));
+        assert_eq!(in_flight.run("k", work).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_is_gone() {
+        let in_flight = Arc::new(InFlight::default());
+        let (gate, opened) = tokio::sync::oneshot::channel::<()>();
+        let caller = {
+            let in_flight = Arc::clone(&in_flight);
+            tokio::spawn(async move {
+                in_flight.run("k", || async move { opened.await.is_ok() }).await
+            })
+        };
+        while in_flight.running.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+        gate.send(()).unwrap();
+        assert_eq!(in_flight.run("k", || async { true }).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_for_those_who_wait() {
+        let in_flight: InFlight<&str, u8> = InFlight::default();
+        let answer = in_flight.run("k", || async { panic!("by the test") }).await;
+        assert_eq!(answer, Err(Vanished));
+        assert_eq!(in_flight.run("k", || async { 1 }).await, Ok(1));
+    }
+}

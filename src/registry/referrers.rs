@@ -1,0 +1,140 @@
+//! What refers to an image: signatures, attestations and the like.
+//!
+//! The referrers API of the distribution specification 1.1, and on 404 the tag that older
+//! registries keep the list under. "There are none" is said only when a registry said it clearly;
+//! whatever else happens is an error, because an image whose signatures were not found out about
+//! must not pass for one without signatures.
+
+use reqwest::Url;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::header::LINK;
+
+use crate::oci::descriptor::Descriptor;
+use crate::oci::digest::Digest;
+use crate::oci::document::DOCUMENT_LIMIT;
+use crate::oci::document::Document;
+use crate::oci::media_type;
+use crate::registry::answer;
+use crate::registry::client::Answer;
+use crate::registry::client::Asker;
+use crate::registry::client::Question;
+use crate::registry::error::Asked;
+use crate::registry::error::RegistryError;
+use crate::registry::manifest;
+use crate::registry::manifest::Found;
+use crate::registry::manifest::TagOrDigest;
+use crate::registry::names::Source;
+
+/// How many pages of a list are read.
+const PAGE_LIMIT: usize = 32;
+/// How many referrers are read.
+const REFERRER_LIMIT: usize = 4096;
+
+/// All referrers of `subject`; empty if there are none.
+pub(super) async fn list(
+    asker: &Asker,
+    source: &Source,
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, RegistryError> {
+    let mut path = format!("referrers/{subject}");
+    let mut found = Vec::new();
+    for page in 0..PAGE_LIMIT {
+        let question = Question { source, path: &path, accept: media_type::OCI_INDEX, from: 0 };
+        let (response, asked) = match asker.ask(question).await? {
+            Answer::Found(response, asked) => (response, asked),
+            Answer::Missing(_, _) if page == 0 => return tagged(asker, source, subject).await,
+            Answer::Missing(refusal, asked) => {
+                return Err(RegistryError::Unclear { asked, message: refusal.into_message() });
+            }
+        };
+        let headers = response.headers();
+        let text =
+            |value: &reqwest::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let served = headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
+        let next = headers.get(LINK).map(text).and_then(|link| next(response.url(), &link));
+        let bytes = answer::read(response, DOCUMENT_LIMIT, asker.patience, &asked).await?;
+        found.extend(descriptors(&asked, &served, &bytes)?);
+        if found.len() > REFERRER_LIMIT {
+            let (limit, what) = (REFERRER_LIMIT, "entries");
+            return Err(RegistryError::TooManyReferrers { asked, limit, what });
+        }
+        match next {
+            None => return Ok(found),
+            Some(_) if page + 1 == PAGE_LIMIT => {
+                let (limit, what) = (PAGE_LIMIT, "pages");
+                return Err(RegistryError::TooManyReferrers { asked, limit, what });
+            }
+            Some(next) => path = next,
+        }
+    }
+    Ok(found)
+}
+
+/// The list under the tag `<algorithm>-<hex>`, where registries without the API keep it.
+async fn tagged(
+    asker: &Asker,
+    source: &Source,
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, RegistryError> {
+    // A tag has at most 128 characters, and the specification cuts the hex digits to 64.
+    let hex = subject.hex().get(..64).unwrap_or_default();
+    let tag = TagOrDigest::Tag(format!("{}-{hex}", subject.algorithm().name()));
+    match manifest::fetch(asker, source, &tag).await? {
+        Found::Nothing(refusal, _) if refusal.denies_existence() => Ok(Vec::new()),
+        Found::Nothing(refusal, asked) => {
+            Err(RegistryError::Unclear { asked, message: refusal.into_message() })
+        }
+        Found::Manifest(list) => {
+            let url = format!("{}:{}-{hex}", source.location(), subject.algorithm().name());
+            let asked = Asked { reference: source.logical.to_string(), url };
+            descriptors(&asked, &list.media_type, &list.bytes)
+        }
+    }
+}
+
+fn descriptors(
+    asked: &Asked,
+    served: &str,
+    bytes: &[u8],
+) -> Result<Vec<Descriptor>, RegistryError> {
+    let served = served.split(';').next().unwrap_or_default().trim();
+    match Document::parse(served, bytes) {
+        Ok(Document::Index(index)) => Ok(index.manifests),
+        Ok(Document::Manifest(_)) => Err(RegistryError::NoIndex { asked: Box::new(asked.clone()) }),
+        Err(source) => Err(RegistryError::Referrers { asked: Box::new(asked.clone()), source }),
+    }
+}
+
+/// The next page's path and query, from `Link: <url>; rel="next"` (RFC 8288).
+///
+/// Only what lies at the same host is followed, so nothing but path and query is taken.
+fn next(here: &Url, link: &str) -> Option<String> {
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.split(';').any(|parameter| {
+        parameter.trim().trim_end_matches(',').replace('"', "").eq_ignore_ascii_case("rel=next")
+    });
+    let url = here.join(target).ok().filter(|_| is_next)?;
+    Some(match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_the_same_host_only() {
+        let here = Url::parse("https://q.io/v2/a/referrers/sha256:0").unwrap();
+        let check = |link: &str, expected: Option<&str>| {
+            assert_eq!(next(&here, link).as_deref(), expected, "{link}");
+        };
+        check("</v2/a/referrers/x?n=1&last=2>; rel=\"next\"", Some("/v2/a/referrers/x?n=1&last=2"));
+        check("<?last=2>; rel=next", Some("/v2/a/referrers/sha256:0?last=2"));
+        check("<https://evil.example/x?y>; rel=\"next\"", Some("/x?y"));
+        check("</v2/x>; rel=\"prev\"", None);
+        check("/v2/x; rel=next", None);
+        check("", None);
+    }
+}

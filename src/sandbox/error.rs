@@ -1,0 +1,101 @@
+//! What can go wrong with a verb on sandboxes.
+
+use std::path::PathBuf;
+
+use crate::container::ContainerError;
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::failure::io_kind;
+use crate::network::NetworkError;
+use crate::network::NotReady;
+use crate::runtime::RuntimeError;
+use crate::spec::SpecError;
+use crate::state::StateError;
+use crate::sys::namespace::NamespaceError;
+use crate::sys::pause::PauseError;
+
+/// A verb on sandboxes that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No such record, or it cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The runtime handler is not configured.
+    #[error("runtime handler {name:?} is not configured; known are: {known}")]
+    UnknownHandler {
+        /// As asked for.
+        name: String,
+        /// The configured ones.
+        known: String,
+    },
+    /// A feature that this version does not have.
+    #[error("{0} is not built yet in crioxide {version}", version = env!("CARGO_PKG_VERSION"))]
+    NotBuilt(&'static str),
+    /// A sysctl that a pod may not set, or a cgroup parent of the wrong kind.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// No network can be had.
+    #[error("the network is not ready")]
+    NetworkNotReady(#[from] NotReady),
+    /// CNI failed.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The namespaces cannot be made.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The process that holds the process namespace cannot be started.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
+    /// Cgroups.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A file of the sandbox.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A container of the sandbox is in the way.
+    #[error("container {id} of the sandbox is in the way")]
+    Container {
+        /// Which.
+        id: String,
+        /// Why.
+        source: ContainerError,
+    },
+    /// What failed, and what could not be taken back after it.
+    #[error("{failure}; and afterwards: {}", leftovers.join("; "))]
+    Leftovers {
+        /// The failure.
+        #[source]
+        failure: Box<SandboxError>,
+        /// The steps back that failed too.
+        leftovers: Vec<String>,
+    },
+    /// The work panicked, or the daemon is shutting down.
+    #[error("the work on the sandbox ended without an answer; the daemon's log says why")]
+    Vanished,
+}
+
+impl Classify for SandboxError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::State(source) => source.kind(),
+            Self::UnknownHandler { .. } => Kind::NotFound,
+            Self::NotBuilt(_) => Kind::NotSupported,
+            Self::Spec(source) => source.kind(),
+            Self::Network(source) => source.kind(),
+            Self::Namespace(source) => source.kind(),
+            Self::Pause(source) => source.kind(),
+            Self::Runtime(source) => source.kind(),
+            Self::File { source, .. } => io_kind(source),
+            Self::Container { source, .. } => source.kind(),
+            Self::Leftovers { failure, .. } => failure.kind(),
+            Self::NetworkNotReady(_) | Self::Vanished => Kind::Internal,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The files of a sandbox that its containers see: `resolv.conf`, `hostname`, `/dev/shm`. Blocks.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::model::sandbox::DnsConfig;
+use crate::sandbox::error::SandboxError;
+use crate::state::SandboxRecord;
+use crate::sys::files;
+use crate::sys::files::Durability;
+use crate::sys::files::Links;
+use crate::sys::mount;
+
+/// The size of a pod's `/dev/shm`, in bytes, as in the whole field.
+const SHM_SIZE: u64 = 64 * 1024 * 1024;
+/// The largest resolv.conf of the node that is copied, in bytes.
+const RESOLV_LIMIT: u64 = 1024 * 1024;
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
+    let path = path.to_owned();
+    move |source| SandboxError::File { action, path, source }
+}
+
+/// Makes the directory and the files; the shared memory only for a pod that has its own IPC.
+pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxError> {
+    let directory = &record.run_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o711).create(directory).map_err(failed("create", directory))?;
+    let write = |path: &Path, bytes: &[u8]| {
+        files::replace(path, bytes, 0o644, Durability::Process).map_err(failed("write", path))
+    };
+    write(&record.hostname_file(), format!("{}\n", record.hostname).as_bytes())?;
+    write(&record.containerenv(), b"")?;
+    let node = Path::new("/etc/resolv.conf");
+    let resolv = match &record.config.dns {
+        Some(dns) if !is_empty(dns) => resolv_conf(dns).into_bytes(),
+        _ => match files::read(node, RESOLV_LIMIT, Links::Follow) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(failed("read", node))?,
+        },
+    };
+    write(&record.resolv_conf(), &resolv)?;
+    if own_ipc {
+        let shm = record.shm();
+        std::fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
+        mount::tmpfs(&shm, SHM_SIZE, 0o1777).map_err(failed("mount", &shm))?;
+    }
+    Ok(())
+}
+
+/// Takes the files away. They may be gone in part already.
+pub(super) fn remove(record: &SandboxRecord) -> Result<(), SandboxError> {
+    let shm = record.shm();
+    mount::detach(&shm).map_err(failed("unmount", &shm))?;
+    files::remove_tree(&record.run_dir).map_err(failed("remove", &record.run_dir))
+}
+
+fn is_empty(dns: &DnsConfig) -> bool {
+    dns.servers.is_empty() && dns.searches.is_empty() && dns.options.is_empty()
+}
+
+/// The lines of resolv.conf(5).
+fn resolv_conf(dns: &DnsConfig) -> String {
+    let mut text = String::new();
+    if !dns.searches.is_empty() {
+        text.push_str(&format!("search {}\n", dns.searches.join(" ")));
+    }
+    for server in &dns.servers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if !dns.options.is_empty() {
+        text.push_str(&format!("options {}\n", dns.options.join(" ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_has_a_line_for_each_server() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let dns = DnsConfig {
+            servers: words("10.0.0.1 10.0.0.2"),
+            searches: words("a.b c"),
+            options: words("ndots:5"),
+        };
+        assert_eq!(
+            resolv_conf(&dns),
+            "search a.b c\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\n"
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! The process that is PID 1 of a pod's shared process namespace. Blocks.
+
+use std::path::PathBuf;
+
+use crate::runtime::Runtime;
+use crate::sandbox::error::SandboxError;
+use crate::state::Infra;
+use crate::state::SandboxRecord;
+use crate::sys::namespace;
+use crate::sys::pause;
+
+/// Starts it in the pod's cgroup and pins its namespace. Gives the process and the pin.
+pub(super) fn start(
+    record: &SandboxRecord,
+    pin: PathBuf,
+    runtime: &Runtime,
+) -> Result<(Infra, PathBuf), SandboxError> {
+    let namespaces = &record.namespaces;
+    let parent = record.config.cgroup_parent.clone();
+    let mut enter = |pid: i32| {
+        runtime
+            .enter_pod_cgroup(&parent, &record.id, pid)
+            .map_err(|error| std::io::Error::other(crate::failure::chain(&error)))
+    };
+    let running = pause::start(pause::Start {
+        program: pause::own_program(),
+        net: namespaces.net.as_deref(),
+        ipc: namespaces.ipc.as_deref(),
+        uts: namespaces.uts.as_deref(),
+        pin_pid_at: &pin,
+        before_run: &mut enter,
+    })?;
+    Ok((Infra { pid: running.pid, started: running.started }, pin))
+}
+
+/// Ends it, and with it every process of its namespace.
+pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), SandboxError> {
+    if let Some(infra) = &record.infra {
+        let running = pause::Running { pid: infra.pid, started: infra.started };
+        pause::stop(&running).map_err(|source| SandboxError::File {
+            action: "stop the process that holds the process namespace",
+            path: PathBuf::from(format!("/proc/{}", infra.pid)),
+            source,
+        })?;
+        runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
+    }
+    if let Some(pin) = &record.namespaces.pid {
+        namespace::unpin(pin)?;
+    }
+    Ok(())
+}
+
+/// Whether it still runs.
+pub(super) fn is_alive(record: &SandboxRecord) -> bool {
+    record.infra.is_none_or(|infra| {
+        pause::is_alive(&pause::Running { pid: infra.pid, started: infra.started })
+    })
+}

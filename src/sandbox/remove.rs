@@ -1,0 +1,49 @@
+//! Removes a sandbox, stopped or not, with all its containers.
+
+use std::sync::Arc;
+
+use crate::model::change::Change;
+use crate::model::ids::SandboxId;
+use crate::sandbox::Parts;
+use crate::sandbox::Sandboxes;
+use crate::sandbox::blocking;
+use crate::sandbox::error::SandboxError;
+use crate::sys::files;
+
+impl Sandboxes {
+    /// Removes a sandbox and all its containers. One that is not there is removed already.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError`] of the step that failed; the next call goes on from there.
+    pub async fn remove(&self, id: &str) -> Result<Change, SandboxError> {
+        let parts = &self.parts;
+        let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
+        let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {
+            return Ok(Change::Unchanged(()));
+        };
+        parts.clear_away(&record.id).await?;
+        Ok(Change::Made(()))
+    }
+}
+
+impl Parts {
+    /// Stops the sandbox, removes its containers, its directories, and its record last.
+    pub(super) async fn clear_away(self: &Arc<Self>, id: &SandboxId) -> Result<(), SandboxError> {
+        self.stop(id).await?;
+        for record in self.records.containers_of(id) {
+            let removed = self.containers.remove(record.id.as_str()).await;
+            removed.map_err(|source| SandboxError::Container { id: record.id.to_string(), source })?;
+        }
+        self.records.sandboxes.remove(id)?;
+        let directory = self.settings.records_dir.join(id.as_str());
+        blocking(move || {
+            files::remove_tree(&directory).map_err(|source| SandboxError::File {
+                action: "remove",
+                path: directory.clone(),
+                source,
+            })
+        })
+        .await
+    }
+}

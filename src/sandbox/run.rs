@@ -1,0 +1,219 @@
+//! Runs a sandbox: name → record → namespaces → network → files → ready.
+//!
+//! Every step pushes its way back. The record is written before anything that could outlive a
+//! crash is made, as not ready, so that a daemon that dies half-way finds what to clear away.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::failure::chain;
+use crate::model::ids::SandboxId;
+use crate::model::sandbox::SandboxConfig;
+use crate::model::sandbox::SandboxState;
+use crate::model::security::NamespaceMode;
+use crate::model::undo::Undo;
+use crate::sandbox::Parts;
+use crate::sandbox::Ran;
+use crate::sandbox::Sandboxes;
+use crate::sandbox::blocking;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::files;
+use crate::sandbox::infra;
+use crate::sandbox::now;
+use crate::sandbox::pod_network;
+use crate::spec::sysctls;
+use crate::state::NamespacePaths;
+use crate::state::NetworkState;
+use crate::state::SandboxRecord;
+use crate::sys::namespace;
+
+impl Sandboxes {
+    /// Runs a sandbox and gives its id. The same sandbox asked for again is the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError`] of the step that failed; nothing is left then.
+    pub async fn run(&self, config: SandboxConfig) -> Ran {
+        let name = config.metadata.full_name();
+        let parts = Arc::clone(&self.parts);
+        let key = name.clone();
+        let work = || async move {
+            let same = |record: &&Arc<SandboxRecord>| {
+                record.config.metadata.full_name() == name && record.state == SandboxState::Ready
+            };
+            if let Some(record) = parts.records.sandboxes.all().iter().find(same) {
+                return Ok(record.id.clone());
+            }
+            parts.run(config).await.map_err(Arc::new)
+        };
+        self.runs.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(SandboxError::Vanished)))
+    }
+}
+
+impl Parts {
+    async fn run(self: &Arc<Self>, config: SandboxConfig) -> Result<SandboxId, SandboxError> {
+        let sysctls = self.check(&config)?;
+        if config.security.namespaces.network != NamespaceMode::Node {
+            self.network.wait_ready(Instant::now() + self.settings.network_patience).await?;
+        }
+        let record = self.new_record(config)?;
+        let id = record.id.clone();
+        let mut undo = Undo::default();
+        let (parts, undo_id) = (Arc::clone(self), id.clone());
+        undo.push("clear the sandbox away", async move {
+            parts.clear_away(&undo_id).await.map_err(|error| chain(&error))
+        });
+        match self.build(record, sysctls).await {
+            Ok(()) => Ok(id),
+            Err(failure) => {
+                let leftovers = undo.roll_back().await;
+                if leftovers.is_empty() {
+                    return Err(failure);
+                }
+                Err(SandboxError::Leftovers { failure: Box::new(failure), leftovers })
+            }
+        }
+    }
+
+    /// Refuses what cannot be built, before anything is made. Gives the sysctls to set.
+    fn check(&self, config: &SandboxConfig) -> Result<Vec<(String, String)>, SandboxError> {
+        let handler = &config.handler;
+        if !handler.is_empty() && !self.runtime.has_handler(handler) {
+            return Err(SandboxError::UnknownHandler {
+                name: handler.clone(),
+                known: self.runtime.handlers().join(", "),
+            });
+        }
+        let namespaces = &config.security.namespaces;
+        if namespaces.user_namespace.is_some() {
+            return Err(SandboxError::NotBuilt("a user namespace for a pod"));
+        }
+        let host_network = namespaces.network == NamespaceMode::Node;
+        let host_ipc = namespaces.ipc == NamespaceMode::Node;
+        let mut wanted: std::collections::BTreeMap<String, String> = self
+            .settings
+            .default_sysctls
+            .iter()
+            .filter(|(key, _)| !(host_network && key.starts_with("net.")))
+            .cloned()
+            .collect();
+        wanted.extend(config.sysctls.clone());
+        Ok(sysctls::check(&wanted, host_network, host_ipc)?)
+    }
+
+    fn new_record(&self, config: SandboxConfig) -> Result<SandboxRecord, SandboxError> {
+        let id = SandboxId::fresh().map_err(|source| SandboxError::File {
+            action: "read random bytes from",
+            path: "/dev/urandom".into(),
+            source,
+        })?;
+        let host_network = config.security.namespaces.network == NamespaceMode::Node;
+        let hostname = if host_network {
+            nix::unistd::gethostname()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        } else if config.hostname.is_empty() {
+            id.short().to_owned()
+        } else {
+            config.hostname.clone()
+        };
+        let handler = if config.handler.is_empty() {
+            self.runtime.default_handler().to_owned()
+        } else {
+            config.handler.clone()
+        };
+        Ok(SandboxRecord {
+            run_dir: self.settings.run_dir.join(id.as_str()),
+            created: now(),
+            state: SandboxState::NotReady,
+            ready_since: None,
+            network: if host_network { NetworkState::Host } else { NetworkState::Down },
+            ips: Vec::new(),
+            namespaces: NamespacePaths::default(),
+            infra: None,
+            hostname,
+            handler,
+            id,
+            config,
+        })
+    }
+
+    async fn build(
+        self: &Arc<Self>,
+        mut record: SandboxRecord,
+        sysctls: Vec<(String, String)>,
+    ) -> Result<(), SandboxError> {
+        let id = record.id.clone();
+        self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
+        self.records.sandboxes.insert(&id, record.clone())?;
+        record.namespaces = self.pin(&record, sysctls).await?;
+        if record.network != NetworkState::Host {
+            record.network = NetworkState::Up;
+        }
+        self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
+        // CNI is the long pole; the files and the infra process are made beside it.
+        let (network, local) = tokio::join!(self.connect(&record), self.make_local(&record));
+        let (infra, pid) = local?;
+        record.infra = infra;
+        record.namespaces.pid = pid;
+        // Written before the network's error is looked at: the way back needs to know the process.
+        self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
+        let ips = network?;
+        self.records.sandboxes.update(&id, |kept| {
+            kept.ips = ips;
+            kept.state = SandboxState::Ready;
+            kept.ready_since = Some(now());
+        })?;
+        Ok(())
+    }
+
+    async fn pin(
+        &self,
+        record: &SandboxRecord,
+        sysctls: Vec<(String, String)>,
+    ) -> Result<NamespacePaths, SandboxError> {
+        let options = &record.config.security.namespaces;
+        let own_network = options.network != NamespaceMode::Node;
+        let request = namespace::Pin {
+            directory: self.settings.namespaces_dir.clone(),
+            name: record.id.to_string(),
+            net: own_network,
+            ipc: options.ipc != NamespaceMode::Node,
+            // A pod in the node's network has the node's host name.
+            uts: own_network,
+            hostname: own_network.then(|| record.hostname.clone()),
+            sysctls,
+        };
+        blocking(move || {
+            let pinned = namespace::pin(request)?;
+            Ok(NamespacePaths { net: pinned.net, ipc: pinned.ipc, uts: pinned.uts, pid: None })
+        })
+        .await
+    }
+
+    async fn connect(&self, record: &SandboxRecord) -> Result<Vec<std::net::IpAddr>, SandboxError> {
+        match (record.network, pod_network(record)) {
+            (NetworkState::Up, Some(pod)) => Ok(self.network.add(&pod).await?.ips),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn make_local(
+        self: &Arc<Self>,
+        record: &SandboxRecord,
+    ) -> Result<(Option<crate::state::Infra>, Option<std::path::PathBuf>), SandboxError> {
+        let (parts, record) = (Arc::clone(self), record.clone());
+        let shares_processes = record.config.security.namespaces.pid == NamespaceMode::Pod;
+        blocking(move || {
+            files::make(&record, record.namespaces.ipc.is_some())?;
+            if !shares_processes {
+                return Ok((None, None));
+            }
+            let pin = parts.settings.namespaces_dir.join("pidns").join(record.id.as_str());
+            let (infra, pin) = infra::start(&record, pin, &parts.runtime)?;
+            Ok((Some(infra), Some(pin)))
+        })
+        .await
+    }
+}

@@ -1,0 +1,121 @@
+//! Stops a sandbox: its containers, its network, its namespaces.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::model::change::Change;
+use crate::model::ids::SandboxId;
+use crate::model::sandbox::SandboxState;
+use crate::sandbox::Parts;
+use crate::sandbox::Sandboxes;
+use crate::sandbox::blocking;
+use crate::sandbox::error::SandboxError;
+use crate::sandbox::files;
+use crate::sandbox::infra;
+use crate::sandbox::pod_network;
+use crate::state::NamespacePaths;
+use crate::state::NetworkState;
+use crate::state::SandboxRecord;
+use crate::sys::namespace;
+
+impl Sandboxes {
+    /// Stops a sandbox and all in it. One that is stopped, or not there, is stopped already.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError`] of the step that failed; the next call goes on from there.
+    pub async fn stop(&self, id: &str) -> Result<Change, SandboxError> {
+        let parts = &self.parts;
+        if id.is_empty() {
+            return Err(parts.records.sandboxes.find(id).err().map_or(SandboxError::Vanished, Into::into));
+        }
+        let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
+        let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {
+            return Ok(Change::Unchanged(()));
+        };
+        parts.stop(&record.id).await
+    }
+
+    /// Whether a sandbox that should be ready still is: its infra process lives and its namespaces
+    /// are there. One that is not becomes not ready.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::State`] when the record cannot be written.
+    pub fn reconcile(&self, id: &SandboxId) -> Result<(), SandboxError> {
+        let Some(record) = self.parts.records.sandboxes.by_id(id) else { return Ok(()) };
+        let namespaces = &record.namespaces;
+        let pins = [&namespaces.net, &namespaces.ipc, &namespaces.uts, &namespaces.pid];
+        let pinned = pins.into_iter().flatten().all(|path| namespace::is_pinned(path));
+        if record.state == SandboxState::Ready && !(pinned && infra::is_alive(&record)) {
+            tracing::warn!(sandbox = %id, "its namespaces or its infra process are gone");
+            self.parts.records.sandboxes.update(id, |record| {
+                record.state = SandboxState::NotReady;
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
+    pub(super) async fn stop(self: &Arc<Self>, id: &SandboxId) -> Result<Change, SandboxError> {
+        // Not ready first: no container can come while the others are stopped.
+        let record = self.records.sandboxes.update(id, |record| {
+            record.state = SandboxState::NotReady;
+        })?;
+        let Some(record) = record else { return Ok(Change::Unchanged(())) };
+        let (containers, network) =
+            tokio::join!(self.stop_containers(id), self.disconnect(&record));
+        containers?;
+        network?;
+        self.release(record).await?;
+        Ok(Change::Made(()))
+    }
+
+    async fn stop_containers(&self, id: &SandboxId) -> Result<(), SandboxError> {
+        let records = self.records.containers_of(id);
+        let stops = records.iter().map(|record| async {
+            let patience = self.settings.stop_patience;
+            let stopped = self.containers.stop(record.id.as_str(), patience).await;
+            stopped.map_err(|source| SandboxError::Container { id: record.id.to_string(), source })
+        });
+        join_all(stops).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(())
+    }
+
+    /// CNI DEL, while the namespace is still there. It is owed until it succeeds.
+    async fn disconnect(&self, record: &SandboxRecord) -> Result<(), SandboxError> {
+        if record.network != NetworkState::Up {
+            return Ok(());
+        }
+        if let Some(pod) = pod_network(record) {
+            self.network.remove(&pod).await?;
+        }
+        self.records.sandboxes.update(&record.id, |record| {
+            record.network = NetworkState::Down;
+            record.ips = Vec::new();
+        })?;
+        Ok(())
+    }
+
+    /// Ends the infra process and unpins the namespaces, which then go with their last process.
+    async fn release(self: &Arc<Self>, record: Arc<SandboxRecord>) -> Result<(), SandboxError> {
+        let parts = Arc::clone(self);
+        let id = record.id.clone();
+        blocking(move || {
+            infra::stop(&record, &parts.runtime)?;
+            let namespaces = &record.namespaces;
+            for path in [&namespaces.net, &namespaces.ipc, &namespaces.uts].into_iter().flatten() {
+                namespace::unpin(path)?;
+            }
+            files::remove(&record)
+        })
+        .await?;
+        self.records.sandboxes.update(&id, |record| {
+            record.namespaces = NamespacePaths::default();
+            record.infra = None;
+        })?;
+        Ok(())
+    }
+}
