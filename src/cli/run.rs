@@ -21,10 +21,10 @@ pub(super) fn run(inputs: &Inputs) -> Result<(), CliError> {
     telemetry::init(&log(&loaded.config))?;
     info!(version = VERSION, "starting crio");
     loaded.warnings.extend(loaded.config.leave_out_unusable()?);
-    for warning in &loaded.warnings {
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    for warning in &warnings {
         warn!("{warning}");
     }
-    let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
     Ok(crate::daemon::run(&loaded.config, warnings)?)
 }
 
