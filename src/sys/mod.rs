@@ -4,4 +4,6 @@
 //! pod or an image is.
 
 pub mod files;
+pub mod namespace;
 pub mod process;
+pub mod sysctl;
