@@ -3,6 +3,7 @@
 //! Only here is `unsafe` allowed and only here are processes started. Nothing here knows what a
 //! pod or an image is.
 
+pub mod cgroup;
 pub mod files;
 pub mod namespace;
 pub mod process;

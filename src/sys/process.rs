@@ -182,7 +182,6 @@ pub struct Command {
     timeout: Option<Duration>,
     output_limit: usize,
     inherited: Vec<OwnedFd>,
-    cgroups: Vec<OwnedFd>,
 }
 
 impl Command {
@@ -199,7 +198,6 @@ impl Command {
             timeout: None,
             output_limit: OUTPUT_LIMIT,
             inherited: Vec::new(),
-            cgroups: Vec::new(),
         }
     }
 
@@ -257,14 +255,6 @@ impl Command {
     #[must_use]
     pub fn inherit(mut self, descriptor: OwnedFd) -> Self {
         self.inherited.push(descriptor);
-        self
-    }
-
-    /// Starts it in the cgroups whose open `cgroup.procs` these are: it enters them before the
-    /// program begins. A cgroup that refuses it makes the start fail.
-    #[must_use]
-    pub fn enter_cgroups(mut self, procs: Vec<OwnedFd>) -> Self {
-        self.cgroups = procs;
         self
     }
 
@@ -340,32 +330,16 @@ impl Command {
             .stderr(stderr)
             .process_group(0);
         let inherited: Vec<RawFd> = self.inherited.iter().map(AsRawFd::as_raw_fd).collect();
-        let cgroups: Vec<RawFd> = self.cgroups.iter().map(AsRawFd::as_raw_fd).collect();
         // SAFETY: the closure runs between fork and exec. It only makes system calls on numbers
         // that were collected before the fork: it allocates nothing and takes no lock.
         unsafe {
-            command.pre_exec(move || {
-                enter_cgroups(&cgroups)?;
-                keep_descriptors(&inherited)
-            });
+            command.pre_exec(move || keep_descriptors(&inherited));
         }
         let child = command
             .spawn()
             .map_err(|source| ProcessError::Start { command: text.clone(), source })?;
         Child::new(child).map_err(|source| ProcessError::Follow { command: text, source })
     }
-}
-
-/// Moves the calling process into cgroups. Only for use between fork and exec.
-fn enter_cgroups(procs: &[RawFd]) -> io::Result<()> {
-    for procs in procs {
-        // SAFETY: two bytes of a literal are written to a descriptor that the caller keeps open.
-        let written = unsafe { libc::write(*procs, c"0\n".as_ptr().cast(), 2) };
-        if written < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }
 
 /// Marks all descriptors but the standard three and those that are inherited to be closed at exec,
