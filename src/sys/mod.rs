@@ -4,8 +4,10 @@
 //! pod or an image is.
 
 pub mod beneath;
+pub mod cgroup;
 pub mod files;
 pub mod mount;
 pub mod namespace;
-pub mod netns;
+pub mod process;
+pub mod sysctl;
 pub mod xattr;

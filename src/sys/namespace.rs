@@ -1,54 +1,110 @@
-//! Namespaces that live on without a process: made on a thread of their own, pinned by a bind mount.
+//! Makes a pod's namespaces and pins them to files, so that they live without a process.
 //!
-//! A namespace belongs to a thread until it is pinned at a path. The thread that unshares must end
-//! afterwards: given back to a pool, it would run other work in the pod's namespace.
+//! A namespace belongs to a thread. So each request gets a thread of its own, which makes the
+//! namespaces, sets them up from inside, binds them to files and ends: no thread that has left the
+//! host's namespaces is ever used for anything else.
 //!
-//! Not here: process namespaces (`pause`), because they need a first process.
+//! The files lie where other tools look for them: `<directory>/netns/<name>` is what `ip netns`
+//! lists. What cannot be set up is undone before the error is given.
+
+#![allow(unsafe_code, reason = "an interface's flags are set by an ioctl that no crate wraps")]
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::MntFlags;
+use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
-use rustix::mount::MountPropagationFlags;
-use rustix::mount::UnmountFlags;
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::sys::sysctl;
+use crate::sys::sysctl::SysctlError;
 
-/// Namespaces that cannot be made, pinned or let go.
+/// A namespace that could not be made, pinned, entered or released.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NamespaceError {
-    /// A step of making them.
-    #[error("cannot {action} for the namespaces of {name}")]
-    Make {
-        /// What was attempted.
-        action: &'static str,
-        /// Whose they were to be.
+    /// The name would not be a file name.
+    #[error("{name:?} cannot name a namespace: letters, digits, '-', '_' and '.' are wanted")]
+    Name {
+        /// The name.
         name: String,
-        /// Why.
+    },
+    /// A host name was given for a pod that shares the host's.
+    #[error("hostname {hostname:?} is for a pod with a uts namespace of its own")]
+    HostnameOfHost {
+        /// The host name.
+        hostname: String,
+    },
+    /// A kernel setting is refused or cannot be written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The kernel makes no namespaces.
+    #[error("cannot make namespaces ({kinds})")]
+    Make {
+        /// Which were asked for.
+        kinds: String,
+        /// What the kernel says.
         source: io::Error,
     },
-    /// A kernel parameter that the kernel refuses.
-    #[error("cannot set the sysctl {key} to {value:?}")]
-    Sysctl {
-        /// Which.
-        key: String,
-        /// To what.
-        value: String,
-        /// Why.
+    /// The loopback interface of the new network namespace stays down.
+    #[error("cannot bring up the loopback interface of a new network namespace")]
+    Loopback {
+        /// What the kernel says.
         source: io::Error,
     },
-    /// The pin cannot be made or taken away.
-    #[error("cannot {action} {path}")]
-    Pin {
-        /// What was attempted.
-        action: &'static str,
-        /// The file of the pin.
+    /// The host name cannot be set.
+    #[error("cannot set hostname {hostname:?}")]
+    Hostname {
+        /// The host name.
+        hostname: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The directory for the files cannot be prepared.
+    #[error("cannot prepare {} for pinned namespaces", path.display())]
+    Directory {
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A namespace cannot be bound to its file.
+    #[error("cannot pin a namespace to {}", path.display())]
+    Pin {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A pinned namespace cannot be released.
+    #[error("cannot release the namespace pinned to {}", path.display())]
+    Unpin {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// A pinned namespace cannot be entered.
+    #[error("cannot enter the network namespace {}", path.display())]
+    Enter {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// There is no thread to do it on, or it died.
+    #[error("cannot run a thread for a namespace")]
+    Thread {
+        /// What the kernel says.
         source: io::Error,
     },
 }
@@ -56,286 +112,272 @@ pub enum NamespaceError {
 impl Classify for NamespaceError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Sysctl { .. } => Kind::InvalidRequest,
-            Self::Make { .. } | Self::Pin { .. } => Kind::Internal,
+            Self::Name { .. } | Self::HostnameOfHost { .. } => Kind::InvalidRequest,
+            Self::Sysctl(error) => error.kind(),
+            Self::Hostname { source, .. } if source.raw_os_error() == Some(libc::EINVAL) => {
+                Kind::InvalidRequest
+            }
+            _ => Kind::Internal,
         }
     }
 }
 
-/// Which namespaces to make, and what to set in them.
+/// What namespaces to make, how to set them up, and where to pin them.
 #[derive(Debug, Clone)]
 pub struct Pin {
-    /// Holds `netns`, `ipcns` and `utsns` directories for the pins.
+    /// Files go to `netns`, `ipcns` and `utsns` in it.
     pub directory: PathBuf,
-    /// The file's name in each of them.
+    /// The name of the files.
     pub name: String,
-    /// A network namespace, with its `lo` up.
+    /// Make a network namespace, its loopback interface up.
     pub net: bool,
-    /// An IPC namespace.
+    /// Make an IPC namespace.
     pub ipc: bool,
-    /// A namespace for the host name.
+    /// Make a UTS namespace.
     pub uts: bool,
-    /// The host name; only with `uts`.
+    /// The host name in the UTS namespace.
     pub hostname: Option<String>,
-    /// Kernel parameters, checked already to be of these namespaces.
+    /// Kernel settings, name and value; only those of the namespaces made are allowed.
     pub sysctls: Vec<(String, String)>,
 }
 
-/// Where namespaces are pinned.
+/// The files that namespaces are pinned to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pinned {
     /// The network namespace.
     pub net: Option<PathBuf>,
     /// The IPC namespace.
     pub ipc: Option<PathBuf>,
-    /// The namespace for the host name.
+    /// The UTS namespace.
     pub uts: Option<PathBuf>,
 }
 
-/// Makes namespaces and pins them. Blocks for a few milliseconds.
+impl Pinned {
+    /// The files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.net, &self.ipc, &self.uts].into_iter().filter_map(|path| path.as_deref())
+    }
+
+    /// Releases all of them; those released already are fine.
+    ///
+    /// # Errors
+    ///
+    /// [`NamespaceError::Unpin`] for the first that stays; the others are tried all the same.
+    pub fn unpin(&self) -> Result<(), NamespaceError> {
+        let results: Vec<_> = self.paths().map(unpin).collect();
+        results.into_iter().collect()
+    }
+}
+
+/// Makes namespaces, sets them up and pins them. Blocks for some milliseconds.
 ///
 /// # Errors
 ///
 /// [`NamespaceError`]; nothing is left then.
 pub fn pin(request: Pin) -> Result<Pinned, NamespaceError> {
-    let name = request.name.clone();
-    let made = std::thread::Builder::new()
-        .name("namespaces".to_owned())
-        .spawn(move || make(&request))
-        .map_err(|source| NamespaceError::Make {
-            action: "start a thread",
-            name: name.clone(),
-            source,
-        })?;
-    made.join().unwrap_or_else(|_| {
-        let source = io::Error::other("the thread panicked");
-        Err(NamespaceError::Make { action: "finish", name, source })
-    })
-}
-
-/// On the thread that is given up afterwards.
-fn make(request: &Pin) -> Result<Pinned, NamespaceError> {
-    let failed = |action| {
-        let name = request.name.clone();
-        move |source: io::Error| NamespaceError::Make { action, name, source }
-    };
+    check(&request)?;
+    let mut flags = CloneFlags::empty();
+    let mut wanted = Vec::new();
     let kinds = [
-        (request.net, CloneFlags::CLONE_NEWNET),
-        (request.ipc, CloneFlags::CLONE_NEWIPC),
-        (request.uts, CloneFlags::CLONE_NEWUTS),
+        (request.net, CloneFlags::CLONE_NEWNET, "net"),
+        (request.ipc, CloneFlags::CLONE_NEWIPC, "ipc"),
+        (request.uts, CloneFlags::CLONE_NEWUTS, "uts"),
     ];
-    let flags = kinds.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag).collect();
-    nix::sched::unshare(flags).map_err(io::Error::from).map_err(failed("unshare"))?;
+    for (_, flag, kind) in kinds.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
+        flags |= flag;
+        wanted.push(kind);
+        prepare(&request.directory.join(format!("{kind}ns")))?;
+    }
+    if wanted.is_empty() {
+        return Ok(Pinned::default());
+    }
+    on_fresh_thread(move || {
+        nix::sched::unshare(flags).map_err(|error| NamespaceError::Make {
+            kinds: wanted.join(", "),
+            source: error.into(),
+        })?;
+        set_up(&request)?;
+        let mut pinned = Pinned::default();
+        let bound = bind_all(&request, &mut pinned);
+        if bound.is_err() {
+            let _ = pinned.unpin();
+        }
+        bound.map(|()| pinned)
+    })?
+}
+
+fn check(request: &Pin) -> Result<(), NamespaceError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let name = &request.name;
+    if name.is_empty() || name.len() > 255 || name.starts_with('.') || !name.bytes().all(fits) {
+        return Err(NamespaceError::Name { name: name.chars().take(255).collect() });
+    }
+    if let (false, Some(hostname)) = (request.uts, &request.hostname) {
+        return Err(NamespaceError::HostnameOfHost { hostname: hostname.clone() });
+    }
+    let own = sysctl::Namespaces { net: request.net, ipc: request.ipc, uts: request.uts };
+    for (name, value) in &request.sysctls {
+        sysctl::check(name, value, own)?;
+    }
+    Ok(())
+}
+
+fn set_up(request: &Pin) -> Result<(), NamespaceError> {
     if request.net {
-        crate::sys::netns::loopback_up().map_err(failed("bring lo up"))?;
+        loopback_up().map_err(|source| NamespaceError::Loopback { source })?;
     }
-    if let (true, Some(hostname)) = (request.uts, &request.hostname) {
-        nix::unistd::sethostname(hostname)
-            .map_err(io::Error::from)
-            .map_err(failed("set the host name"))?;
+    if let Some(hostname) = &request.hostname {
+        nix::unistd::sethostname(hostname).map_err(|error| NamespaceError::Hostname {
+            hostname: hostname.clone(),
+            source: error.into(),
+        })?;
     }
-    for (key, value) in &request.sysctls {
-        set_sysctl(key, value)?;
+    for (name, value) in &request.sysctls {
+        sysctl::write(name, value)?;
     }
-    pin_all(request)
+    Ok(())
 }
 
-/// Writes a kernel parameter as this thread's namespaces have it.
-fn set_sysctl(key: &str, value: &str) -> Result<(), NamespaceError> {
-    let failed =
-        |source| NamespaceError::Sysctl { key: key.to_owned(), value: value.to_owned(), source };
-    if key.contains("..") || key.starts_with(['/', '.']) || value.contains('\0') {
-        return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
-    }
-    // sysctl(8): a slash in the key keeps the dots after it, as in interface names.
-    let relative = if key.contains('/') { key.to_owned() } else { key.replace('.', "/") };
-    let path = Path::new("/proc/sys").join(relative);
-    let mut file = File::options().write(true).open(path).map_err(failed)?;
-    io::Write::write_all(&mut file, value.as_bytes()).map_err(failed)
-}
-
-fn pin_all(request: &Pin) -> Result<Pinned, NamespaceError> {
-    let mut pinned = Pinned::default();
-    let wanted = [
+fn bind_all(request: &Pin, pinned: &mut Pinned) -> Result<(), NamespaceError> {
+    let slots = [
         (request.net, "net", &mut pinned.net),
         (request.ipc, "ipc", &mut pinned.ipc),
         (request.uts, "uts", &mut pinned.uts),
     ];
-    let mut done: Vec<PathBuf> = Vec::new();
-    for (wanted, kind, place) in wanted {
-        if !wanted {
-            continue;
-        }
+    for (_, kind, slot) in slots.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
         let path = request.directory.join(format!("{kind}ns")).join(&request.name);
-        if let Err(error) = pin_one(kind, &path) {
-            for path in &done {
-                let _ = unpin(path);
-            }
-            return Err(error);
-        }
-        done.push(path.clone());
-        *place = Some(path);
+        bind(kind, &path).map_err(|source| NamespaceError::Pin { path: path.clone(), source })?;
+        *slot = Some(path);
     }
-    Ok(pinned)
+    Ok(())
 }
 
-fn pin_one(kind: &str, path: &Path) -> Result<(), NamespaceError> {
-    let failed = |action| {
-        let path = path.to_owned();
-        move |source: io::Error| NamespaceError::Pin { action, path, source }
-    };
-    prepare_directory(path.parent().unwrap_or(Path::new("/")))?;
-    File::options().write(true).create_new(true).open(path).map_err(failed("create"))?;
-    // The thread's own link: /proc/self is that of the process, which stays where it is.
-    let source = format!("/proc/thread-self/ns/{kind}");
-    rustix::mount::mount_bind(source, path).map_err(io::Error::from).map_err(|error| {
+/// Binds this thread's namespace to a new file.
+fn bind(kind: &str, path: &Path) -> io::Result<()> {
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o444)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+        .open(path)?;
+    let namespace = format!("/proc/thread-self/ns/{kind}");
+    let mounted = nix::mount::mount(
+        Some(namespace.as_str()),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    );
+    if mounted.is_err() {
         let _ = std::fs::remove_file(path);
-        failed("pin a namespace at")(error)
-    })
+    }
+    Ok(mounted?)
 }
 
-/// Makes the directory of the pins a shared mount of its own, as `ip netns` does: otherwise a pin
-/// that is taken away here stays in every mount namespace that was copied while it was there.
-///
-/// # Errors
-///
-/// [`NamespaceError::Pin`].
-pub fn prepare_directory(directory: &Path) -> Result<(), NamespaceError> {
-    let failed = |action| {
-        let path = directory.to_owned();
-        move |source: io::Error| NamespaceError::Pin { action, path, source }
+/// Makes a directory whose mounts other mount namespaces see come and go, as `ip netns` does: a
+/// mount that someone else holds a private copy of would keep the namespace alive.
+fn prepare(directory: &Path) -> Result<(), NamespaceError> {
+    let result = std::fs::create_dir_all(directory).and_then(|()| share(directory));
+    result.map_err(|source| NamespaceError::Directory { path: directory.to_owned(), source })
+}
+
+fn share(directory: &Path) -> io::Result<()> {
+    let make_shared = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        nix::mount::mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
     };
-    std::fs::create_dir_all(directory).map_err(failed("create"))?;
-    if is_mount_point(directory).map_err(failed("look at"))? {
+    // EINVAL says that it is no mount point.
+    if make_shared() != Err(Errno::EINVAL) {
+        return Ok(make_shared()?);
+    }
+    // Two pods at once must not both bind it; `ip netns` takes the same lock.
+    let lock = File::open(directory)?;
+    rustix::fs::flock(lock.as_fd(), rustix::fs::FlockOperation::LockExclusive)?;
+    if make_shared() != Err(Errno::EINVAL) {
         return Ok(());
     }
-    rustix::mount::mount_bind_recursive(directory, directory)
-        .map_err(io::Error::from)
-        .map_err(failed("mount"))?;
-    rustix::mount::mount_change(
-        directory,
-        MountPropagationFlags::SHARED | MountPropagationFlags::REC,
-    )
-    .map_err(io::Error::from)
-    .map_err(failed("share the mount"))
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    nix::mount::mount(Some(directory), directory, None::<&str>, flags, None::<&str>)?;
+    Ok(make_shared()?)
 }
 
-fn is_mount_point(path: &Path) -> io::Result<bool> {
-    use rustix::fs::AtFlags;
-    use rustix::fs::StatxAttributes;
-    use rustix::fs::StatxFlags;
-    let stat = rustix::fs::statx(
-        rustix::fs::CWD,
-        path,
-        AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW,
-        StatxFlags::BASIC_STATS,
+/// Sets the loopback interface of this thread's network namespace up (`netdevice(7)`).
+fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
     )?;
-    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    // SAFETY: an all-zero `ifreq` is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = byte.cast_signed();
+    }
+    let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
+    request.ifr_ifru.ifru_flags = up;
+    // SAFETY: the socket is open, and the kernel reads one `ifreq`, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Takes a pin away; the namespace goes with its last process. Gone already is fine.
+/// Releases a pinned namespace; that it is gone already is fine.
 ///
 /// # Errors
 ///
-/// [`NamespaceError::Pin`].
+/// [`NamespaceError::Unpin`].
 pub fn unpin(path: &Path) -> Result<(), NamespaceError> {
-    let failed = |source| NamespaceError::Pin { action: "unpin", path: path.to_owned(), source };
+    release(path).map_err(|source| NamespaceError::Unpin { path: path.to_owned(), source })
+}
+
+fn release(path: &Path) -> io::Result<()> {
+    let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+    // More than one mount may lie on it; EINVAL says that there is none.
     loop {
-        match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            // Pinned twice, by whatever accident: once more.
+        match nix::mount::umount2(path, flags) {
             Ok(()) => {}
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break,
-            Err(error) => return Err(failed(error.into())),
+            Err(Errno::EINVAL | Errno::ENOENT) => break,
+            Err(error) => return Err(error.into()),
         }
     }
-    crate::sys::files::remove(path).map_err(failed)
+    crate::sys::files::remove(path)
 }
 
-/// Whether a namespace is pinned at this path.
+/// Whether a namespace is pinned to this file.
 #[must_use]
 pub fn is_pinned(path: &Path) -> bool {
-    // NSFS_MAGIC, statfs(2): what a pin shows instead of the file beneath it.
-    const NSFS_MAGIC: u64 = 0x6e73_6673;
-    let found = rustix::fs::statfs(path);
-    found.is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == NSFS_MAGIC))
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == libc::NSFS_MAGIC)
 }
 
-/// Runs `work` on a thread of its own in a pinned namespace, and gives what it gives. Blocks.
+/// Runs something in a pinned network namespace, on a thread that ends with it.
 ///
 /// # Errors
 ///
-/// What opening or entering the namespace fails with.
+/// [`NamespaceError::Enter`] and [`NamespaceError::Thread`].
 pub fn run_in<T: Send + 'static>(
-    namespace: &Path,
+    network: &Path,
     work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<T> {
-    let namespace = File::open(namespace)?;
-    let thread = std::thread::Builder::new().name("in a namespace".to_owned());
-    let done = thread.spawn(move || -> io::Result<T> {
-        nix::sched::setns(namespace.as_fd(), CloneFlags::empty())?;
+) -> Result<T, NamespaceError> {
+    let enter = |source| NamespaceError::Enter { path: network.to_owned(), source };
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+        .open(network)
+        .map_err(enter)?;
+    let entered = on_fresh_thread(move || -> nix::Result<T> {
+        nix::sched::setns(file, CloneFlags::CLONE_NEWNET)?;
         Ok(work())
     })?;
-    done.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    entered.map_err(|error| enter(error.into()))
+}
+
+fn on_fresh_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NamespaceError> {
+    let thread = std::thread::Builder::new().name("namespace".to_owned()).spawn(work);
+    let thread = thread.map_err(|source| NamespaceError::Thread { source })?;
+    thread.join().map_err(|_| NamespaceError::Thread { source: io::Error::other("it panicked") })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pin_in(directory: &Path) -> Pinned {
-        pin(Pin {
-            directory: directory.to_owned(),
-            name: "test".to_owned(),
-            net: true,
-            ipc: true,
-            uts: true,
-            hostname: Some("pinned-host".to_owned()),
-            sysctls: vec![("net.ipv4.ip_unprivileged_port_start".to_owned(), "7".to_owned())],
-        })
-        .unwrap()
-    }
-
-    fn clean(directory: &Path, pinned: &Pinned) {
-        for path in [&pinned.net, &pinned.ipc, &pinned.uts].into_iter().flatten() {
-            unpin(path).unwrap();
-            unpin(path).unwrap();
-            assert!(!path.exists());
-        }
-        for kind in ["netns", "ipcns", "utsns"] {
-            rustix::mount::unmount(directory.join(kind), UnmountFlags::DETACH).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_pinned_namespace_has_what_was_set_and_the_node_has_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let pinned = pin_in(directory.path());
-        assert!(is_pinned(pinned.net.as_ref().unwrap()));
-        let inside = run_in(pinned.uts.as_ref().unwrap(), nix::unistd::gethostname).unwrap();
-        assert_eq!(inside.unwrap().to_str(), Some("pinned-host"));
-        assert_ne!(nix::unistd::gethostname().unwrap().to_str(), Some("pinned-host"));
-        let port = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-        let read = move || std::fs::read_to_string(port).unwrap();
-        assert_eq!(run_in(pinned.net.as_ref().unwrap(), read).unwrap().trim(), "7");
-        clean(directory.path(), &pinned);
-    }
-
-    #[test]
-    fn a_refused_sysctl_leaves_no_pin() {
-        let directory = tempfile::tempdir().unwrap();
-        for key in ["net.no_such_thing", "../../etc/passwd", "/etc/passwd"] {
-            let error = pin(Pin {
-                directory: directory.path().to_owned(),
-                name: "test".to_owned(),
-                net: true,
-                ipc: false,
-                uts: false,
-                hostname: None,
-                sysctls: vec![(key.to_owned(), "1".to_owned())],
-            })
-            .unwrap_err();
-            assert!(matches!(error, NamespaceError::Sysctl { .. }), "{error}");
-            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-        }
-    }
-}
+mod tests;
