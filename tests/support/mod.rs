@@ -1,0 +1,10 @@
+//! What the stories are told with: a daemon in a directory of its own, a client, networks of their
+//! own, and questions about the host.
+//!
+//! Nothing here touches what belongs to the host: files are in a temporary directory, interfaces
+//! and firewall rules in a network namespace that ends with the story.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod host;
+pub(crate) mod net;
