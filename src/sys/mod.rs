@@ -4,3 +4,4 @@
 //! pod or an image is.
 
 pub mod files;
+pub mod process;
