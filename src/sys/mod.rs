@@ -4,4 +4,5 @@
 //! pod or an image is.
 
 pub mod files;
+pub mod netns;
 pub mod process;

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 /// `NSFS_MAGIC` of include/uapi/linux/magic.h: the filesystem that namespaces are files of.
-const NSFS: i64 = 0x6e73_6673;
+const NSFS: rustix::fs::FsWord = 0x6e73_6673;
 
 /// Whether a namespace is mounted at the path; what was left of a pin when it was undone is none.
 #[must_use]
 pub fn is_alive(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| i64::from(found.f_type) == NSFS)
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_type == NSFS)
 }
 
 #[cfg(test)]

@@ -5,6 +5,14 @@
 //! and firewall rules in a network namespace that ends with the story.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a story that cannot go on has failed"
+)]
 
 pub(crate) mod host;
 pub(crate) mod net;
