@@ -2,7 +2,8 @@
 //! own, and questions about the host.
 //!
 //! Nothing here touches what belongs to the host: files are in a temporary directory, interfaces
-//! and firewall rules in a network namespace that ends with the story.
+//! and firewall rules in a network namespace that ends with the story, cgroups below one with the
+//! story's own name.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(
@@ -14,5 +15,8 @@
     reason = "a story that cannot go on has failed"
 )]
 
+pub(crate) mod client;
+pub(crate) mod daemon;
 pub(crate) mod host;
+pub(crate) mod leftovers;
 pub(crate) mod net;
