@@ -24,12 +24,12 @@ use crate::model::ids::ContainerId;
 use crate::model::sandbox::SandboxState;
 use crate::model::undo::Undo;
 use crate::runtime::Create;
-use crate::spec::ContainerFacts;
-use crate::spec::ImageFacts;
-use crate::spec::MadeFiles;
-use crate::spec::SandboxFacts;
-use crate::spec::SandboxFiles;
-use crate::spec::SandboxNamespaces;
+use crate::spec::facts::ContainerFacts;
+use crate::spec::facts::ImageFacts;
+use crate::spec::facts::MadeFiles;
+use crate::spec::facts::SandboxFacts;
+use crate::spec::facts::SandboxFiles;
+use crate::spec::facts::SandboxNamespaces;
 use crate::state::ContainerRecord;
 use crate::state::ContainerUser;
 use crate::state::SandboxRecord;
@@ -218,14 +218,14 @@ impl Parts {
     ) -> Result<Prepared, ContainerError> {
         let config = &draft.config;
         let accounts = facts::Accounts::read(rootfs)?;
-        let user = accounts.resolve(config, &judged.run.user)?;
+        let user = accounts.resolve(config, &judged.run, &self.settings.defaults.env)?;
         let bundle = &draft.bundle;
         std::fs::create_dir_all(bundle).map_err(|source| ContainerError::File {
             action: "create",
             path: bundle.clone(),
             source,
         })?;
-        let passwd = accounts.write_passwd(&user, bundle)?;
+        let (passwd, group) = accounts.write(&user, bundle)?;
         let seccomp = facts::seccomp_profile(&config.security.seccomp)?;
         facts::prepare_log(&draft.log)?;
         let mounts = facts::mounts(&config.mounts, self.store.root())?;
@@ -276,7 +276,7 @@ impl Parts {
             mounts: &mounts,
             devices: &devices,
             seccomp_profile: seccomp.as_deref(),
-            files: MadeFiles { passwd: passwd.as_deref(), ..MadeFiles::default() },
+            files: MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None },
             cgroups_path: &cgroups_path,
             target_pid: target.as_deref(),
             log_path: &draft.log,

@@ -12,7 +12,7 @@ use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::SandboxId;
 use crate::runtime::RuntimeError;
-use crate::spec::SpecError;
+use crate::spec::error::SpecError;
 use crate::state::StateError;
 use crate::storage::StorageError;
 

@@ -43,7 +43,7 @@ impl Containers {
         let text = self.spec_text(&record).await?;
         let spec: Spec =
             serde_json::from_str(&text).map_err(|error| unreadable(std::io::Error::from(error)))?;
-        let process = crate::spec::exec_process(&spec, command, false)?;
+        let process = crate::spec::process::exec(&spec, command, false)?;
         let request =
             ExecSync { handler: record.handler.clone(), id: record.id.clone(), process, timeout };
         Ok(self.parts.runtime.exec_sync(request).await?)

@@ -1,6 +1,5 @@
 //! Looks at the host and the image for what a container's spec depends on. Blocks.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,12 +14,15 @@ use crate::model::container::ContainerConfig;
 use crate::model::container::Device;
 use crate::model::container::Mount;
 use crate::model::security::SecurityProfile;
-use crate::spec::ResolvedDevice;
-use crate::spec::ResolvedMount;
-use crate::spec::Sharing;
+use crate::oci::image_config::RunConfig;
+use crate::spec::facts::ResolvedDevice;
+use crate::spec::facts::ResolvedMount;
+use crate::spec::facts::Sharing;
+use crate::spec::process;
 use crate::spec::user;
 use crate::spec::user::ResolvedUser;
-use crate::sys::beneath;
+use crate::spec::user::UserFiles;
+use crate::sys::beneath::Directory;
 use crate::sys::files;
 use crate::sys::files::Durability;
 use crate::sys::files::Links;
@@ -47,10 +49,9 @@ pub(super) struct Accounts {
 impl Accounts {
     /// Reads them from a mounted root.
     pub(super) fn read(rootfs: &Path) -> Result<Self, ContainerError> {
-        let root = File::open(rootfs).map_err(failed("open the root", rootfs))?;
+        let root = Directory::open(rootfs).map_err(failed("open the root", rootfs))?;
         let account = |path: &str| {
-            let read = beneath::read_in_root(&root, Path::new(path), ACCOUNTS_LIMIT);
-            match read {
+            match root.read_in_root(path.as_bytes(), ACCOUNTS_LIMIT) {
                 Ok(bytes) => Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(failed("read the image's", Path::new(path))(error)),
@@ -63,36 +64,45 @@ impl Accounts {
     pub(super) fn resolve(
         &self,
         config: &ContainerConfig,
-        image_user: &str,
+        image: &RunConfig,
+        defaults: &[(String, String)],
     ) -> Result<ResolvedUser, ContainerError> {
-        let passwd = self.passwd.as_deref();
-        let group = self.group.as_deref();
-        Ok(user::resolve(&config.security.run_as, image_user, passwd, group)?)
+        let files =
+            UserFiles { passwd: self.passwd.as_deref(), group: self.group.as_deref() };
+        let home = process::home(config, image, defaults)?;
+        Ok(user::resolve(&config.security.run_as, &image.user, home.as_deref(), files)?)
     }
 
-    /// Writes the image's passwd with one more line, where the user has none. Gives the file.
-    pub(super) fn write_passwd(
+    /// Writes the image's files with the line that the user lacks in each, where it lacks one.
+    pub(super) fn write(
         &self,
         user: &ResolvedUser,
         directory: &Path,
-    ) -> Result<Option<PathBuf>, ContainerError> {
-        let lines = [("passwd", self.passwd.as_deref(), user.passwd_line.as_deref())];
-        let mut written = None;
-        for (name, bytes, line) in lines {
-            let (Some(bytes), Some(line)) = (bytes, line) else { continue };
-            let mut text = bytes.to_vec();
-            if !text.is_empty() && !text.ends_with(b"\n") {
-                text.push(b'\n');
-            }
-            text.extend_from_slice(line.trim_end().as_bytes());
-            text.push(b'\n');
-            let path = directory.join(name);
-            files::replace(&path, &text, 0o644, Durability::Process)
-                .map_err(failed("write", &path))?;
-            written = Some(path);
-        }
-        Ok(written)
+    ) -> Result<(Option<PathBuf>, Option<PathBuf>), ContainerError> {
+        let passwd = write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), directory, "passwd")?;
+        let group = write_with(self.group.as_deref(), user.group_line.as_deref(), directory, "group")?;
+        Ok((passwd, group))
     }
+}
+
+/// An account file with one more line; `None` where the image has no such file, or no line is
+/// missing.
+fn write_with(
+    bytes: Option<&[u8]>,
+    line: Option<&str>,
+    directory: &Path,
+    name: &str,
+) -> Result<Option<PathBuf>, ContainerError> {
+    let (Some(bytes), Some(line)) = (bytes, line) else { return Ok(None) };
+    let mut text = bytes.to_vec();
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line.trim_end().as_bytes());
+    text.push(b'\n');
+    let path = directory.join(name);
+    files::replace(&path, &text, 0o644, Durability::Process).map_err(failed("write", &path))?;
+    Ok(Some(path))
 }
 
 /// Finds the sources of the requested mounts; a source that is missing becomes a directory, as the

@@ -4,6 +4,7 @@ use crate::container::Containers;
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerState;
 use crate::model::resources::Resources;
+use crate::spec::resources::linux_resources;
 
 impl Containers {
     /// Gives a container new limits; what `wanted` does not state stays as it is.
@@ -23,7 +24,9 @@ impl Containers {
                 needed: "created or running",
             });
         }
-        let limits = crate::spec::resources::linux_resources(&wanted, &parts.settings.host)?;
+        let handler = parts.settings.handlers.get(&record.handler);
+        let least = handler.map_or(0, |handler| handler.least_memory);
+        let limits = linux_resources(&wanted, &parts.settings.host, least)?;
         parts.runtime.update(&record.handler, &record.id, &limits).await?;
         parts.records.containers.update(&record.id, |record| {
             merge(&mut record.config.resources, wanted);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::network::NetworkError;
 use crate::registry::RegistryError;
 use crate::runtime::RuntimeError;
-use crate::spec::SpecError;
+use crate::spec::error::SpecError;
 use crate::storage::StorageError;
 
 /// Why the daemon does not start.

@@ -11,9 +11,9 @@ use oci_spec::runtime::Capabilities;
 use oci_spec::runtime::PosixRlimitType;
 
 use crate::container::device_at;
-use crate::spec::HostFacts;
-use crate::spec::ResolvedDevice;
-use crate::spec::Ulimit;
+use crate::spec::facts::HostFacts;
+use crate::spec::facts::ResolvedDevice;
+use crate::spec::process::Ulimit;
 
 /// Devices of the node that a privileged container does not get: it has its own.
 const OWN_DEVICES: &[&str] = &["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console"];

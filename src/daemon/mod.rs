@@ -32,7 +32,8 @@ use crate::cri::api::runtime_service_server::RuntimeServiceServer;
 ///
 /// [`DaemonError`] when it cannot start; once it serves, it ends well.
 pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
-    crate::sys::process::prepare_daemon().map_err(DaemonError::Prepare)?;
+    // Modes are given where files are made; whoever started us shall not widen them.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_keep_alive(std::time::Duration::from_secs(2))

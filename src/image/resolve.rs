@@ -36,7 +36,7 @@ impl Parts {
     ) -> Result<Resolved, ImageError> {
         let wrap = |source| registry("resolve the manifest", reference, source);
         let sources = self.registry.sources(reference, credentials).map_err(wrap)?;
-        let which = TagOrDigest::of(reference);
+        let which = TagOrDigest::from(reference);
         let mut failures = Vec::new();
         for source in sources {
             match self.registry.manifest(&source, &which).await {
@@ -47,7 +47,7 @@ impl Parts {
                 }
             }
         }
-        Err(wrap(most_telling(failures)))
+        Err(most_telling(failures).map_or(ImageError::Vanished, wrap))
     }
 
     /// Takes an index to the manifest for this platform; a manifest stays what it is.
@@ -91,10 +91,10 @@ fn registry(step: &'static str, reference: &Reference, source: RegistryError) ->
 
 /// Mirrors come first and the registry itself last: its word counts, unless it could not be
 /// reached and a mirror said something clearer.
-fn most_telling(mut failures: Vec<RegistryError>) -> RegistryError {
-    let last = failures.pop().unwrap_or(RegistryError::NoSource);
+fn most_telling(mut failures: Vec<RegistryError>) -> Option<RegistryError> {
+    let last = failures.pop()?;
     if last.kind() != Kind::RegistryUnavailable {
-        return last;
+        return Some(last);
     }
-    failures.into_iter().find(|error| error.kind() == Kind::Unauthenticated).unwrap_or(last)
+    Some(failures.into_iter().find(|error| error.kind() == Kind::Unauthenticated).unwrap_or(last))
 }

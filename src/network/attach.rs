@@ -15,7 +15,7 @@ use tokio::sync::RwLock;
 use crate::failure;
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
-use crate::sys::netns;
+use crate::sys::namespace;
 
 use super::Addresses;
 use super::Network;
@@ -99,7 +99,7 @@ impl Shared {
     }
 
     pub(super) async fn detach(&self, pod: &PodNetwork) -> Result<Change, NetworkError> {
-        let alive = netns::is_alive(&pod.netns);
+        let alive = namespace::is_pinned(&pod.netns);
         let entries = self.cache.of(&pod.id)?;
         let unreadable = entries.iter().any(|entry| entry.attachment.is_none());
         let mut todo = Vec::new();

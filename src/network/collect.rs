@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::ids::SandboxId;
-use crate::sys::netns;
+use crate::sys::namespace;
 
 use super::attach::Shared;
 use super::attach::locked;
@@ -66,7 +66,7 @@ impl Shared {
 
     async fn collect_one(&self, mut attachment: Attachment) -> Result<(), NetworkError> {
         let path = self.cache.path(&attachment);
-        let alive = attachment.netns.as_deref().is_some_and(netns::is_alive);
+        let alive = attachment.netns.as_deref().is_some_and(namespace::is_pinned);
         attachment.netns = attachment.netns.filter(|_| alive);
         self.detach_one(attachment, alive).await?;
         self.cache.forget(&path)

@@ -24,7 +24,7 @@ use crate::registry::error::RegistryError;
 use crate::sys::files;
 
 /// The credentials that came with a request.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Credentials {
     /// None: the node's auth files are asked.
     #[default]

@@ -9,7 +9,7 @@ use crate::failure::io_kind;
 use crate::network::NetworkError;
 use crate::network::NotReady;
 use crate::runtime::RuntimeError;
-use crate::spec::SpecError;
+use crate::spec::error::SpecError;
 use crate::state::StateError;
 use crate::sys::namespace::NamespaceError;
 use crate::sys::pause::PauseError;

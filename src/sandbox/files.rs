@@ -44,7 +44,7 @@ pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxE
     if own_ipc {
         let shm = record.shm();
         std::fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
-        mount::tmpfs(&shm, SHM_SIZE, 0o1777).map_err(failed("mount", &shm))?;
+        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777).map_err(failed("mount", &shm))?;
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxE
 /// Takes the files away. They may be gone in part already.
 pub(super) fn remove(record: &SandboxRecord) -> Result<(), SandboxError> {
     let shm = record.shm();
-    mount::detach(&shm).map_err(failed("unmount", &shm))?;
+    mount::unmount(&shm).map_err(failed("unmount", &shm))?;
     files::remove_tree(&record.run_dir).map_err(failed("remove", &record.run_dir))
 }
 

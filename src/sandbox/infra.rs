@@ -1,5 +1,6 @@
 //! The process that is PID 1 of a pod's shared process namespace. Blocks.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::runtime::Runtime;
@@ -8,6 +9,9 @@ use crate::state::Infra;
 use crate::state::SandboxRecord;
 use crate::sys::namespace;
 use crate::sys::pause;
+
+/// As the kubelet gives a pod's own process: one of the last to be killed.
+const OOM_SCORE: i32 = -998;
 
 /// Starts it in the pod's cgroup and pins its namespace. Gives the process and the pin.
 pub(super) fn start(
@@ -23,7 +27,10 @@ pub(super) fn start(
             .map_err(|error| std::io::Error::other(crate::failure::chain(&error)))
     };
     let running = pause::start(pause::Start {
-        program: pause::own_program(),
+        program: Path::new(pause::THIS_PROGRAM),
+        name: record.id.as_str(),
+        user: None,
+        oom_score_adj: Some(OOM_SCORE),
         net: namespaces.net.as_deref(),
         ipc: namespaces.ipc.as_deref(),
         uts: namespaces.uts.as_deref(),

@@ -3,6 +3,7 @@
 //! Every step pushes its way back. The record is written before anything that could outlive a
 //! crash is made, as not ready, so that a daemon that dies half-way finds what to clear away.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -89,17 +90,18 @@ impl Parts {
         if namespaces.user_namespace.is_some() {
             return Err(SandboxError::NotBuilt("a user namespace for a pod"));
         }
-        let host_network = namespaces.network == NamespaceMode::Node;
-        let host_ipc = namespaces.ipc == NamespaceMode::Node;
-        let mut wanted: std::collections::BTreeMap<String, String> = self
-            .settings
-            .default_sysctls
-            .iter()
-            .filter(|(key, _)| !(host_network && key.starts_with("net.")))
-            .cloned()
-            .collect();
+        let shared = sysctls::Shared {
+            network: namespaces.network == NamespaceMode::Node,
+            ipc: namespaces.ipc == NamespaceMode::Node,
+        };
+        let mut wanted: BTreeMap<String, String> =
+            self.settings.default_sysctls.iter().cloned().collect();
         wanted.extend(config.sysctls.clone());
-        Ok(sysctls::check(&wanted, host_network, host_ipc)?)
+        let checked = sysctls::check(&wanted, shared)?;
+        for (key, why) in &checked.skipped {
+            tracing::warn!(pod = config.metadata.full_name(), key, why, "sysctl left out");
+        }
+        Ok(checked.allowed.into_iter().collect())
     }
 
     fn new_record(&self, config: SandboxConfig) -> Result<SandboxRecord, SandboxError> {

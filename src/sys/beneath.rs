@@ -114,6 +114,19 @@ impl Directory {
         }
     }
 
+    /// Reads the regular file at `path`, at most `limit` bytes, with this directory as the root:
+    /// no link leads out, and a FIFO or device does not block (CVE-2024-9676).
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::sys::files::read_open`], and what the kernel says.
+    pub fn read_in_root(&self, path: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = kernel::openat2(&self.0, path, flags, Mode::empty(), resolve)?;
+        crate::sys::files::read_open(&File::from(file), limit)
+    }
+
     /// Opens the directory of this name.
     ///
     /// # Errors

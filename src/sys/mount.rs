@@ -69,6 +69,17 @@ pub fn mount_overlay(home: &Path, target: &Path, overlay: &OverlayOptions) -> io
     })
 }
 
+/// Mounts a tmpfs of at most `size` bytes on `target`: no devices, no set-user-id, no programs.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn mount_tmpfs(target: &Path, size: u64, mode: u32) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let data = CString::new(format!("mode={mode:o},size={size}")).map_err(io::Error::other)?;
+    Ok(rustix::mount::mount("shm", target, "tmpfs", flags, data.as_c_str())?)
+}
+
 /// Unmounts what is mounted on `target` now, and lets it go when its last user does. Nothing
 /// mounted, or no such directory, is fine.
 ///
