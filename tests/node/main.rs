@@ -1,0 +1,5 @@
+//! The stories of this program on a real node: root, real runc, conmon, podman, overlayfs.
+
+#[path = "../support/images.rs"]
+mod images;
+mod storage;
