@@ -234,9 +234,7 @@ impl Unpacking<'_> {
             EntryType::Fifo => Shape::Node(Node::Fifo),
             _ => return Err(fault(EntryFault::Kind)),
         };
-        self.applier
-            .make(names, &shape, &item.attributes)
-            .map_err(|failure| failure.at(&item.path))
+        self.applier.make(names, &shape, &item.attributes).map_err(|failure| failure.at(&item.path))
     }
 }
 

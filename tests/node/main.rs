@@ -2,4 +2,5 @@
 
 #[path = "../support/images.rs"]
 mod images;
+mod layers;
 mod storage;

@@ -59,7 +59,7 @@ impl Shared {
         let (root, run) = (self.path("root"), self.path("run"));
         let mut all = vec!["--root", root.to_str().unwrap(), "--runroot", run.to_str().unwrap()];
         all.extend(["--storage-driver", "overlay", "--events-backend", "none"]);
-        all.extend(["--cgroup-manager", "cgroupfs"]);
+        all.extend(["--cgroup-manager", "cgroupfs", "--runtime", "runc"]);
         all.extend(arguments);
         String::from_utf8(self.run("podman", &all).stdout).unwrap()
     }
@@ -164,19 +164,16 @@ fn podman_and_skopeo_read_what_we_write() {
     let inspected = shared.run("skopeo", &["inspect", "--raw", &shared.named("localhost/rich:1")]);
     assert_eq!(inspected.stdout, image.manifest);
 
-    // Where raising a limit is not allowed, podman must ask for the one we have.
-    let nofile = shared.run("sh", &["-c", "echo nofile=$(ulimit -Sn):$(ulimit -Hn)"]).stdout;
-    let nofile = String::from_utf8(nofile).unwrap().trim().to_owned();
+    // Low limits, because podman asks for high ones, which is not allowed everywhere.
     let ran = shared.podman(&[
-        "run", "--rm", "--network", "none", "--cgroups", "disabled", "--pull", "never",
-        "--ulimit", &nofile,
+        "run", "--rm", "--network", "none", "--pull", "never",
+        "--ulimit", "nofile=512:512", "--ulimit", "nproc=512:512",
         "localhost/rich:1", "sh", "-c",
-        "ls data; ls etc; stat -c '%a %u %g %s %Y' setuid; stat -c %a tmp data /",
+        "ls data; test -e etc/group || echo gone; stat -c '%a %u %g %s %Y' setuid; stat -c %a tmp data /",
     ]);
     assert_eq!(
         ran.split_whitespace().collect::<Vec<_>>(),
-        ["three", "hostname", "hosts", "passwd", "resolv.conf", "4755", "70000", "3", "7",
-         "1600000000", "1777", "750", "555"],
+        ["three", "gone", "4755", "70000", "3", "7", "1600000000", "1777", "750", "555"],
         "{ran}"
     );
 }
@@ -256,7 +253,8 @@ fn a_layer_unpacks_to_the_same_files_as_theirs() {
             // Directories that no entry names have the time they were made, and a mode each
             // program chooses; whiteouts too have the time they were made.
             let implied = |line: &&str| {
-                !line.starts_with("long") && !line.starts_with("etc/group c") || line.contains(" f ")
+                !line.starts_with("long") && !line.starts_with("etc/group c")
+                    || line.contains(" f ")
             };
             text.lines().filter(implied).map(str::to_owned).collect()
         };
@@ -318,5 +316,7 @@ fn a_container_is_mounted_counted_and_removed() {
 fn left_in(path: &Path) -> Vec<String> {
     let names = std::fs::read_dir(path).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| !matches!(name.as_str(), "l" | "staging") && !name.starts_with('.')).collect()
+    names
+        .filter(|name| !matches!(name.as_str(), "l" | "staging") && !name.starts_with('.'))
+        .collect()
 }

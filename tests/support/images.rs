@@ -3,7 +3,7 @@
 //! [`Tar`] writes what the `tar` crate would not: paths that climb, types that no archive has. An
 //! [`Image`] is what a registry or a `dir:` directory would serve.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::io::Write;
 use std::path::Path;
