@@ -161,11 +161,7 @@ impl Applier {
         Ok(())
     }
 
-    fn make_directory(
-        &mut self,
-        names: &[&[u8]],
-        attributes: &Attributes,
-    ) -> Result<(), Failure> {
+    fn make_directory(&mut self, names: &[&[u8]], attributes: &Attributes) -> Result<(), Failure> {
         let (place, name) = self.enter(names)?;
         let directory = open_or_make(place, name)?;
         set_attributes(&directory, attributes)?;
@@ -242,10 +238,7 @@ impl Applier {
     }
 
     /// Opens the directory that an entry goes to, and makes it where it is only implied.
-    fn enter<'n>(
-        &mut self,
-        names: &[&'n [u8]],
-    ) -> Result<(&Directory, &'n [u8]), Failure> {
+    fn enter<'n>(&mut self, names: &[&'n [u8]]) -> Result<(&Directory, &'n [u8]), Failure> {
         let (name, above) = names.split_last().ok_or(Failure::Entry(EntryFault::Path))?;
         let path = above.join(&b'/');
         let place = match self.place.take() {
@@ -344,7 +337,5 @@ fn set_attributes(file: &impl AsFd, attributes: &Attributes) -> Result<(), Failu
 /// would where it is mounted without privileges; labels are this host's to give.
 pub(super) fn may_set(name: &str) -> bool {
     name == "security.capability"
-        || (name.starts_with("user.")
-            && !name.starts_with("user.overlay.")
-            && name.len() <= 255)
+        || (name.starts_with("user.") && !name.starts_with("user.overlay.") && name.len() <= 255)
 }

@@ -50,8 +50,7 @@ impl Store {
         let mut held = self.inner.layers.hold(Hold::Write)?;
         let images = self.inner.images.snapshot()?;
         let containers = self.inner.containers.snapshot()?;
-        let waiting =
-            self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waiting = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let needs = Needs {
             images: images.iter().map(AsRef::as_ref).collect(),
             containers: &containers,
@@ -186,11 +185,8 @@ impl Store {
     pub(super) fn clean_up(&self) -> Result<(), StorageError> {
         staging::remove_stale(&self.staging())?;
         let mut held = self.inner.layers.hold(Hold::Write)?;
-        let incomplete: Vec<LayerId> = held
-            .iter()
-            .filter(|layer| layer.incomplete)
-            .map(|layer| layer.id.clone())
-            .collect();
+        let incomplete: Vec<LayerId> =
+            held.iter().filter(|layer| layer.incomplete).map(|layer| layer.id.clone()).collect();
         let mut trash = self.unlist_layers(&mut held, &incomplete)?;
         for id in ids_in::<LayerId>(&self.overlay())? {
             let pending = self.layer_directory(&id).join(PENDING);

@@ -69,10 +69,12 @@ impl Store {
         }
         let written = self.write_items(&mut held, &new.id, &new.big_data)?;
         let named = add_names(&mut held, &new.id, &new.names);
-        let noted = known && !new.metadata.is_empty() && edit(&mut held, &new.id, |fields| {
-            let old = fields.insert("metadata".to_owned(), json!(new.metadata));
-            old != Some(json!(new.metadata))
-        });
+        let noted = known
+            && !new.metadata.is_empty()
+            && edit(&mut held, &new.id, |fields| {
+                let old = fields.insert("metadata".to_owned(), json!(new.metadata));
+                old != Some(json!(new.metadata))
+            });
         let changed = !known || written || named || noted;
         if changed {
             held.save(0)?;
@@ -88,12 +90,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StorageError::ImageMissing`].
-    pub fn set_big_data(
-        &self,
-        id: &ImageId,
-        key: &str,
-        bytes: &[u8],
-    ) -> Result<(), StorageError> {
+    pub fn set_big_data(&self, id: &ImageId, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let mut held = self.inner.images.hold(Hold::Write)?;
         if !held.iter().any(|image| image.id == *id) {
             return Err(StorageError::ImageMissing(id.clone()));
@@ -146,11 +143,8 @@ impl Store {
         };
         let gone = {
             let others = images.iter().filter(|other| other.id != *id).map(AsRef::as_ref);
-            let needs = Needs {
-                images: others.collect(),
-                containers: &containers,
-                pinned: self.pinned(),
-            };
+            let needs =
+                Needs { images: others.collect(), containers: &containers, pinned: self.pinned() };
             self.removable(&layers, image.layers().cloned().collect(), &needs)
         };
         images.rows().retain(|row| row.record.as_ref().is_none_or(|image| image.id != *id));
@@ -221,7 +215,8 @@ impl Store {
 
 fn new_record(new: &NewImage) -> Fields {
     // Other programs refuse a whole index for one time that they cannot read.
-    let created = new.created.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let created =
+        new.created.as_deref().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let created = created.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(index::now);
     let mut fields = Fields::new();
     let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);

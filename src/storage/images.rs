@@ -87,8 +87,7 @@ impl Record for ImageRow {
         let part = |map: &str, key: &str| fields.get(map).and_then(|map| map.get(key)).cloned();
         let item = |key: String| BigData {
             size: part("big-data-sizes", &key).as_ref().and_then(Value::as_u64),
-            digest: part("big-data-digests", &key)
-                .and_then(|digest| digest.as_str()?.parse().ok()),
+            digest: part("big-data-digests", &key).and_then(|digest| digest.as_str()?.parse().ok()),
             key,
         };
         let big_data: Vec<_> =

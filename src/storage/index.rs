@@ -307,8 +307,13 @@ mod tests {
     fn another_writer_is_seen_and_unknown_fields_stay() {
         let directory = tempfile::tempdir().unwrap();
         let text = r#"[{"id":"one","from-the-future":{"a":[1]}},{"what":"is this"}]"#;
-        files::replace(&directory.path().join("a.json"), text.as_bytes(), 0o600, Durability::Process)
-            .unwrap();
+        files::replace(
+            &directory.path().join("a.json"),
+            text.as_bytes(),
+            0o600,
+            Durability::Process,
+        )
+        .unwrap();
         let (mine, theirs) = (index(directory.path()), index(directory.path()));
         assert_eq!(names(&mine), ["one"]);
         assert_eq!(names(&theirs), ["one"]);

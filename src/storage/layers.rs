@@ -193,9 +193,7 @@ impl Store {
     pub fn commit_layers(&self, chain: Vec<LayerCommit>) -> Result<Vec<LayerId>, StorageError> {
         let overlay = self.overlay();
         let home = Directory::open(&overlay).map_err(StorageError::io("open", &overlay))?;
-        let sync = || {
-            beneath::sync_filesystem(&home).map_err(StorageError::io("sync", &overlay))
-        };
+        let sync = || beneath::sync_filesystem(&home).map_err(StorageError::io("sync", &overlay));
         let is_new = |commit: &LayerCommit| matches!(commit, LayerCommit::New(_));
         if chain.iter().any(is_new) {
             // Nobody waits for this one: what was unpacked goes to disk before the lock is taken.
@@ -326,9 +324,7 @@ fn existing(
 ) -> Result<LayerId, StorageError> {
     match held.iter().find(|layer| layer.id == id && !layer.incomplete) {
         None => Err(StorageError::LayerMissing(id)),
-        Some(layer) if layer.parent.as_ref() != below => {
-            Err(StorageError::NotAStack { layer: id })
-        }
+        Some(layer) if layer.parent.as_ref() != below => Err(StorageError::NotAStack { layer: id }),
         Some(_) => Ok(id),
     }
 }

@@ -150,8 +150,7 @@ fn fcntl(file: &File, kind: libc::c_int, wait: bool) -> nix::Result<()> {
         l_len: 0,
         l_pid: 0,
     };
-    let request =
-        if wait { FcntlArg::F_OFD_SETLKW(&lock) } else { FcntlArg::F_OFD_SETLK(&lock) };
+    let request = if wait { FcntlArg::F_OFD_SETLKW(&lock) } else { FcntlArg::F_OFD_SETLK(&lock) };
     nix::fcntl::fcntl(file.as_fd(), request).map(|_| ())
 }
 

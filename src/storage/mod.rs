@@ -207,6 +207,3 @@ fn make_directories(path: &Path, mode: u32) -> Result<(), StorageError> {
         .create(path)
         .map_err(StorageError::io("create the directory", path))
 }
-
-#[cfg(test)]
-mod tests;

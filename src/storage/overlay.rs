@@ -42,7 +42,8 @@ impl Place {
     /// Reads what the directory of a layer says.
     pub(super) fn read(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join("link");
-        let link = files::read(&path, 256, Links::Refuse).map_err(StorageError::io("read", &path))?;
+        let link =
+            files::read(&path, 256, Links::Refuse).map_err(StorageError::io("read", &path))?;
         let link = checked(&link, &path)?;
         let path = directory.join("lower");
         let lowers = match files::read(&path, 64 * 1024, Links::Refuse) {

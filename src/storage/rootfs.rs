@@ -60,7 +60,8 @@ impl Store {
         let record = record.ok_or_else(|| StorageError::LayerMissing(layer.clone()))?;
         let mut mounts = self.inner.mounts.hold(Hold::Write)?;
         let target = self.layer_directory(&layer).join("merged");
-        let mounted = mount::is_mount_point(&target).map_err(StorageError::io("look at", &target))?;
+        let mounted =
+            mount::is_mount_point(&target).map_err(StorageError::io("look at", &target))?;
         // A count without a mount is from before someone unmounted it by hand.
         let count = if mounted { count(&mounts, &layer) } else { 0 };
         if !mounted {
@@ -113,7 +114,8 @@ impl Store {
 
     fn unmount_layer(&self, layer: &LayerId) -> Result<(), StorageError> {
         let target = self.layer_directory(layer).join("merged");
-        let mounted = mount::is_mount_point(&target).map_err(StorageError::io("look at", &target))?;
+        let mounted =
+            mount::is_mount_point(&target).map_err(StorageError::io("look at", &target))?;
         if mounted {
             mount::unmount(&target).map_err(StorageError::io("unmount", &target))?;
         }
@@ -151,9 +153,9 @@ impl Store {
         let mut result = try_it(&extra);
         // Two things that not every kernel and filesystem can do, and nobody's data needs.
         for optional in ["metacopy=on", "volatile"] {
-            let refused = result.as_ref().is_err_and(|error| {
-                error.kind() == std::io::ErrorKind::InvalidInput
-            });
+            let refused = result
+                .as_ref()
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidInput);
             if refused && extra.iter().any(|option| option == optional) {
                 extra.retain(|option| option != optional);
                 result = try_it(&extra);

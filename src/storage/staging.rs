@@ -162,8 +162,7 @@ impl StagedLayer {
         let split = self.staging.path(TAR_SPLIT);
         let file = File::create_new(&split).map_err(StorageError::io("create", &split))?;
         let target = (root, TarSplit::new(file));
-        let (totals, tally) =
-            unpack::unpack(blob, compression, self.algorithms, limits, target)?;
+        let (totals, tally) = unpack::unpack(blob, compression, self.algorithms, limits, target)?;
         Ok(Unpacked {
             blob_digest: totals.blob,
             blob_size: totals.blob_size,

@@ -121,8 +121,7 @@ impl<'a> Stream<'a> {
             Compression::Zstd => {
                 let broken = |source| LayerError::Compression { what: "zstd", source };
                 let tee = BufReader::with_capacity(COMPRESSED, tee);
-                let mut reader =
-                    zstd::stream::read::Decoder::with_buffer(tee).map_err(broken)?;
+                let mut reader = zstd::stream::read::Decoder::with_buffer(tee).map_err(broken)?;
                 reader.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
                 (Box::new(reader), "zstd")
             }

@@ -163,7 +163,13 @@ impl Unpacking<'_> {
                 }
             }
         }
-        self.split.entry(&item.path, item.size, sum.finish()).map_err(cannot_split)
+        self.split.entry(&item.path, item.size, sum.finish()).map_err(cannot_split)?;
+        let padding = usize::try_from(item.size.next_multiple_of(BLOCK) - item.size);
+        let padding = padding.unwrap_or_default();
+        if !self.stream.need(padding)? {
+            return Err(LayerError::Short(apply::shown(&item.path)));
+        }
+        self.raw(padding)
     }
 
     fn file(&mut self, item: &Item, names: &[&[u8]], sum: &mut Crc64) -> Result<(), LayerError> {
@@ -199,12 +205,7 @@ impl Unpacking<'_> {
                 .finish(file, item.size, &item.attributes)
                 .map_err(|failure| failure.at(&item.path))?;
         }
-        let padding = usize::try_from(item.size.next_multiple_of(BLOCK) - item.size);
-        let padding = padding.unwrap_or_default();
-        if !self.stream.need(padding)? {
-            return Err(LayerError::Short(apply::shown(&item.path)));
-        }
-        self.raw(padding)
+        Ok(())
     }
 
     fn other(&mut self, item: &Item, names: &[&[u8]]) -> Result<(), LayerError> {
@@ -233,9 +234,7 @@ impl Unpacking<'_> {
             EntryType::Fifo => Shape::Node(Node::Fifo),
             _ => return Err(fault(EntryFault::Kind)),
         };
-        self.applier
-            .make(names, &shape, &item.attributes)
-            .map_err(|failure| failure.at(&item.path))
+        self.applier.make(names, &shape, &item.attributes).map_err(|failure| failure.at(&item.path))
     }
 }
 

@@ -117,7 +117,8 @@ fn add(directory: &Directory, depth: usize, usage: &mut Usage, seen: &mut HashSe
         usage.inodes += 1;
         let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
         usage.bytes = usage.bytes.saturating_add(blocks.saturating_mul(512));
-        if is_directory && depth < MAX_DEPTH
+        if is_directory
+            && depth < MAX_DEPTH
             && let Ok(child) = directory.open_child(name)
         {
             add(&child, depth + 1, usage, seen);

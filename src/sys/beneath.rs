@@ -100,8 +100,7 @@ impl Directory {
     ///
     /// What the kernel says; `EXDEV` where the path leads onto another mount.
     pub fn open_in_root(&self, path: &[u8]) -> io::Result<Self> {
-        let resolve =
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = if path.is_empty() { b".".as_slice() } else { path };
         // The kernel gives up with EAGAIN when something is renamed while it resolves `..`.
@@ -142,11 +141,8 @@ impl Directory {
     ///
     /// [`io::ErrorKind::AlreadyExists`], and what the kernel says.
     pub fn create_file(&self, name: &[u8], mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = kernel::openat(&self.0, checked(name)?, flags, Mode::from_raw_mode(mode))?;
         Ok(File::from(file))
     }
@@ -393,8 +389,7 @@ pub struct Time {
 
 impl Time {
     fn to_kernel(self) -> kernel::Timestamps {
-        let time =
-            rustix::fs::Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds.into() };
+        let time = rustix::fs::Timespec { tv_sec: self.seconds, tv_nsec: self.nanoseconds.into() };
         kernel::Timestamps { last_access: time, last_modification: time }
     }
 }

@@ -7,8 +7,11 @@
     clippy::unwrap_used,
     reason = "a story that cannot go on has failed"
 )]
-
 #[path = "../support/mod.rs"]
-mod support;
-
 mod network;
+mod support;
+//! The stories of this program on a real node: root, real runc, conmon, podman, overlayfs.
+#[path = "../support/images.rs"]
+mod images;
+mod layers;
+mod storage;
