@@ -1,3 +1,5 @@
+//! The pipeline as a whole: facts in, spec out, and the refusals that cross parts.
+
 use std::net::IpAddr;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! What reaches the annotations, and what must not.
+
 use super::*;
 use crate::spec::tests::Fixture;
 

@@ -1,3 +1,5 @@
+//! Which mounts come, in which order, and which are refused.
+
 use super::*;
 use crate::model::container::ImageChoice;
 use crate::model::container::Mount as Wanted;
@@ -17,7 +19,7 @@ fn resolved(mount: &Wanted) -> ResolvedMount<'_> {
 }
 
 fn made(fixture: &Fixture) -> Mounts {
-    fixture.with(|facts| container(facts)).unwrap()
+    fixture.with(container).unwrap()
 }
 
 fn targets(mounts: &Mounts) -> Vec<String> {

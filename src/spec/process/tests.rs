@@ -1,3 +1,5 @@
+//! Command, environment, directory and limits.
+
 use super::*;
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -1,3 +1,5 @@
+//! Profiles: the built-in one, those found in the field, and those of two minds.
+
 use super::*;
 
 fn flat(profile: &Profile, names: &[&str], machine: &str) -> LinuxSeccomp {

@@ -1,3 +1,5 @@
+//! Users and groups, and images that lie about them.
+
 use super::*;
 
 const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nweb:x:101:102:Web:/srv/web:/bin/false\n";
