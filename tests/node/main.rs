@@ -15,3 +15,5 @@ mod support;
 mod images;
 mod layers;
 mod storage;
+
+mod spec;
