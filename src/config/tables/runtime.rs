@@ -54,8 +54,9 @@ table! {
         default_sysctls: Vec<Assignment> = List(&[]), NOW;
         /// The capabilities of every container that does not ask for others. Empty is none.
         default_capabilities: Vec<Capability> = List(NINE), NOW;
-        /// Makes the capabilities inheritable too, as before CVE-2022-0532 and its kin.
-        add_inheritable_capabilities: bool = Bool(false), LATER;
+        /// Makes the capabilities inheritable too, which CVE-2022-27652 was about.
+        add_inheritable_capabilities: bool = Bool(false),
+            never("inheritable capabilities stay empty");
         /// Environment variables for every container; those of image and pod go before them.
         default_env: Vec<Assignment> = List(&[]), NOW;
         /// Resource limits for every container, as nofile=1024:2048. Without, they are the daemon's.
