@@ -91,9 +91,9 @@ table! {
         container_attach_socket_dir: PathBuf = Text("/var/run/crio"),
             NOW.variable("CONTAINER_ATTACH_SOCKET_DIR");
         /// The seconds within which a killed container must be gone. 30 is the least.
-        ctr_stop_timeout: u32 = Integer(30), NOW.variable("CONTAINER_STOP_TIMEOUT");
+        ctr_stop_timeout: u32 = Integer(30), LATER.variable("CONTAINER_STOP_TIMEOUT");
         /// Leaves out the infra container where nothing needs it.
-        drop_infra_ctr: bool = Bool(true), NOW;
+        drop_infra_ctr: bool = Bool(true), LATER;
         /// The processors of infra containers and helpers, as 0-1.
         infra_ctr_cpuset: String = Text(""), LATER;
         /// The processors that containers with processors of their own may share.
