@@ -4,6 +4,7 @@
 //! everything; the front door translates the CRI; use cases decide; subsystems act; pure rooms
 //! compute; `sys` touches the kernel.
 
+pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod container;
@@ -11,6 +12,7 @@ pub mod cri;
 pub mod daemon;
 pub mod failure;
 pub mod image;
+pub mod judge;
 pub mod model;
 pub mod network;
 pub mod oci;

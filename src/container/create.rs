@@ -79,7 +79,10 @@ impl Containers {
             }
             parts.create(sandbox, name, config).await.map_err(Arc::new)
         };
-        self.creates.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))
+        self.creates
+            .run(key, work)
+            .await
+            .unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))
     }
 }
 
@@ -232,7 +235,7 @@ impl Parts {
         let (resolv, hostname, env) =
             (sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv());
         let shm = namespaces.ipc.as_ref().map(|_| sandbox.shm());
-        let handler = self.runtime.handler_facts(&sandbox.handler)?;
+        let handler = self.settings.handlers.get(&sandbox.handler).cloned().unwrap_or_default();
         let cgroups_path = self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?;
         let target = self.target_pid_namespace(config)?;
         let spec = crate::spec::container(&ContainerFacts {
@@ -294,7 +297,10 @@ impl Parts {
     }
 
     /// The process namespace of the container that the request targets.
-    fn target_pid_namespace(&self, config: &ContainerConfig) -> Result<Option<PathBuf>, ContainerError> {
+    fn target_pid_namespace(
+        &self,
+        config: &ContainerConfig,
+    ) -> Result<Option<PathBuf>, ContainerError> {
         let options = &config.security.namespaces;
         if options.pid != crate::model::security::NamespaceMode::Target {
             return Ok(None);

@@ -77,7 +77,9 @@ pub enum ContainerError {
         needed: &'static str,
     },
     /// It does not die.
-    #[error("container {0} still runs although it was killed; its processes may hang in the kernel")]
+    #[error(
+        "container {0} still runs although it was killed; its processes may hang in the kernel"
+    )]
     WillNotDie(ContainerId),
     /// What failed, and what could not be taken back after it.
     #[error("{failure}; and afterwards: {}", leftovers.join("; "))]

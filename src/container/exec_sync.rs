@@ -44,12 +44,8 @@ impl Containers {
         let spec: Spec =
             serde_json::from_str(&text).map_err(|error| unreadable(std::io::Error::from(error)))?;
         let process = crate::spec::exec_process(&spec, command, false)?;
-        let request = ExecSync {
-            handler: record.handler.clone(),
-            id: record.id.clone(),
-            process,
-            timeout,
-        };
+        let request =
+            ExecSync { handler: record.handler.clone(), id: record.id.clone(), process, timeout };
         Ok(self.parts.runtime.exec_sync(request).await?)
     }
 }

@@ -76,9 +76,7 @@ impl Accounts {
         user: &ResolvedUser,
         directory: &Path,
     ) -> Result<Option<PathBuf>, ContainerError> {
-        let lines = [
-            ("passwd", self.passwd.as_deref(), user.passwd_line.as_deref()),
-        ];
+        let lines = [("passwd", self.passwd.as_deref(), user.passwd_line.as_deref())];
         let mut written = None;
         for (name, bytes, line) in lines {
             let (Some(bytes), Some(line)) = (bytes, line) else { continue };
@@ -159,7 +157,7 @@ pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, Conta
         let path = Path::new(&device.host_path);
         let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
         if !metadata.is_dir() {
-            let found = resolve_device(&device.container_path, &metadata, &device.permissions);
+            let found = device_at(&device.container_path, &metadata, &device.permissions);
             let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no device");
             resolved.push(found.ok_or_else(|| failed("use the device", path)(odd()))?);
             continue;
@@ -169,18 +167,15 @@ pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, Conta
             let inside = Path::new(&device.container_path).join(entry.file_name());
             let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
             let inside = inside.to_string_lossy();
-            resolved.extend(resolve_device(&inside, &metadata, &device.permissions));
+            resolved.extend(device_at(&inside, &metadata, &device.permissions));
         }
     }
     Ok(resolved)
 }
 
 /// A device as its metadata tells; `None` for what is no device.
-pub(super) fn resolve_device(
-    path: &str,
-    metadata: &std::fs::Metadata,
-    access: &str,
-) -> Option<ResolvedDevice> {
+#[must_use]
+pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
     let kind = metadata.file_type();
     let kind = if kind.is_char_device() {
         LinuxDeviceType::C
@@ -247,8 +242,7 @@ mod tests {
     fn a_missing_mount_source_becomes_a_directory() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
-        let mount =
-            Mount { host_path: path.to_string_lossy().into_owned(), ..Mount::default() };
+        let mount = Mount { host_path: path.to_string_lossy().into_owned(), ..Mount::default() };
         let requested = [mount];
         let found = mounts(&requested, Path::new("/none")).unwrap();
         assert!(found[0].source.is_dir());

@@ -19,6 +19,7 @@ mod start;
 mod stop;
 mod update;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ use std::time::SystemTime;
 use tokio::sync::broadcast;
 
 pub use error::ContainerError;
+pub use facts::device_at;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;
@@ -33,6 +35,7 @@ use crate::model::ids::ContainerId;
 use crate::model::in_flight::InFlight;
 use crate::runtime::Runtime;
 use crate::spec::Defaults;
+use crate::spec::HandlerFacts;
 use crate::spec::HostFacts;
 use crate::state::ContainerRecord;
 use crate::state::Records;
@@ -53,6 +56,8 @@ pub struct Settings {
     pub log_dir: PathBuf,
     /// What every container gets.
     pub defaults: Defaults,
+    /// What a container takes from its runtime handler, by the handler's name.
+    pub handlers: BTreeMap<String, HandlerFacts>,
     /// What this host can do.
     pub host: HostFacts,
 }

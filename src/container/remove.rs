@@ -32,7 +32,10 @@ impl Containers {
 
 impl Parts {
     /// Takes away what runs and lies of a container, the record last.
-    pub(super) async fn remove_parts(&self, record: &ContainerRecord) -> Result<(), ContainerError> {
+    pub(super) async fn remove_parts(
+        &self,
+        record: &ContainerRecord,
+    ) -> Result<(), ContainerError> {
         self.runtime.delete(&record.handler, &record.id).await?;
         self.runtime.forget(&record.id, &record.cgroup_parent).await?;
         let (store, id) = (self.store.clone(), record.id.clone());

@@ -27,7 +27,9 @@ impl Containers {
     /// [`ContainerError::WillNotDie`] when it outlives KILL.
     pub async fn stop(&self, id: &str, patience: Duration) -> Result<Change, ContainerError> {
         let parts = &self.parts;
-        let Ok(record) = parts.records.containers.find(id) else { return Ok(Change::Unchanged(())) };
+        let Ok(record) = parts.records.containers.find(id) else {
+            return Ok(Change::Unchanged(()));
+        };
         parts.stop(&record, patience).await
     }
 }

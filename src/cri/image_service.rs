@@ -76,7 +76,10 @@ impl ImageService for ImageDoor {
                 Some(found) if request.verbose => info(&self.images.config_text(found).await?),
                 _ => HashMap::new(),
             };
-            Ok::<_, DoorError>(api::ImageStatusResponse { image: found.as_ref().map(image::to_proto), info })
+            Ok::<_, DoorError>(api::ImageStatusResponse {
+                image: found.as_ref().map(image::to_proto),
+                info,
+            })
         })
         .await
     }
@@ -177,7 +180,9 @@ mod tests {
 
     #[test]
     fn base64_credentials_are_taken_apart() {
-        let auth = |auth: &str| credentials(Some(api::AuthConfig { auth: auth.to_owned(), ..Default::default() }));
+        let auth = |auth: &str| {
+            credentials(Some(api::AuthConfig { auth: auth.to_owned(), ..Default::default() }))
+        };
         let text = STANDARD.encode("me:pass:word");
         match auth(&text).unwrap() {
             Credentials::Basic { username, password } => {

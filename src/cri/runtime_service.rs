@@ -345,7 +345,8 @@ impl RuntimeService for RuntimeDoor {
             }
             let seconds = u64::try_from(request.timeout).unwrap_or(0);
             let timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
-            let done = self.containers.exec_sync(&request.container_id, request.cmd, timeout).await?;
+            let done =
+                self.containers.exec_sync(&request.container_id, request.cmd, timeout).await?;
             Ok::<_, DoorError>(api::ExecSyncResponse {
                 stdout: done.stdout,
                 stderr: done.stderr,

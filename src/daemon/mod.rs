@@ -53,11 +53,8 @@ async fn serve(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError
     tasks::start(&parts);
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
-    let runtime_door = RuntimeDoor {
-        node: parts.node,
-        sandboxes: parts.sandboxes,
-        containers: parts.containers,
-    };
+    let runtime_door =
+        RuntimeDoor { node: parts.node, sandboxes: parts.sandboxes, containers: parts.containers };
     let image_door = ImageDoor { images: parts.images };
     let server = Server::builder()
         .add_service(

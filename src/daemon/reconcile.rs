@@ -60,7 +60,9 @@ fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
             continue;
         }
         let Err(error) = parts.records.containers.load(&id) else { continue };
-        if !parts.store.container_dir(&id).join("record.json").exists() && has_own_mark(&stored.metadata) {
+        if !parts.store.container_dir(&id).join("record.json").exists()
+            && has_own_mark(&stored.metadata)
+        {
             tracing::warn!(container = %id, "was never finished; it is removed");
             if let Err(error) = parts.store.remove_container(&id) {
                 tracing::error!(container = %id, error = chain(&error), "cannot remove it");

@@ -94,9 +94,12 @@ impl Gathering<'_> {
             let manifest = self.manifest(&fetched.map_err(self.failed(step))?)?;
             let subject = manifest.subject.as_ref().map(|subject| &subject.digest);
             if subject != Some(&self.resolved.digest) {
-                return Err(self.odd(format!("referrer {} is about something else", referrer.digest)));
+                return Err(
+                    self.odd(format!("referrer {} is about something else", referrer.digest))
+                );
             }
-            for layer in manifest.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE)) {
+            for layer in manifest.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE))
+            {
                 bundles.push(self.blob(layer, step).await?);
             }
         }
@@ -106,7 +109,9 @@ impl Gathering<'_> {
     fn manifest(&self, fetched: &FetchedManifest) -> Result<Manifest, ImageError> {
         match Document::parse(&fetched.media_type, &fetched.bytes) {
             Ok(Document::Manifest(manifest)) => Ok(*manifest),
-            Ok(Document::Index(_)) => Err(self.odd("an index stands where one is expected".to_owned())),
+            Ok(Document::Index(_)) => {
+                Err(self.odd("an index stands where one is expected".to_owned()))
+            }
             Err(error) => Err(self.odd(crate::failure::chain(&error))),
         }
     }

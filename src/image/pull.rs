@@ -132,12 +132,17 @@ impl Parts {
         resolved: &Resolved,
     ) -> Result<Vec<u8>, ImageError> {
         let config = &resolved.manifest.config;
-        if !matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
+        if !matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
+        {
             let fault = format!("its config is a {:?}", config.media_type);
             return Err(ImageError::NotAnImage { reference: reference.clone(), fault });
         }
         self.registry.small_blob(&resolved.source, config, DOCUMENT_LIMIT).await.map_err(|source| {
-            ImageError::Registry { step: "fetch the image config", reference: reference.clone(), source }
+            ImageError::Registry {
+                step: "fetch the image config",
+                reference: reference.clone(),
+                source,
+            }
         })
     }
 
@@ -158,7 +163,16 @@ impl Parts {
         let name = reference.to_string();
         blocking(move || {
             let chain = store.commit_layers(layers.chain)?;
-            let new = new_image(&store, image_id, name, resolved, config_bytes, config, &evidence, chain.last().cloned())?;
+            let new = new_image(
+                &store,
+                image_id,
+                name,
+                resolved,
+                config_bytes,
+                config,
+                &evidence,
+                chain.last().cloned(),
+            )?;
             let image = store.commit_image(new)?.value();
             // The layers are the image's now; the guards that kept them ours may go.
             drop(layers.guards);

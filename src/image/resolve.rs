@@ -68,11 +68,9 @@ impl Parts {
             Document::Index(index) => {
                 let entry = index.select(&self.platform).map_err(document)?;
                 let which = TagOrDigest::Digest(entry.digest.clone());
-                let fetched = self
-                    .registry
-                    .manifest(&source, &which)
-                    .await
-                    .map_err(|error| registry("fetch this platform's manifest", reference, error))?;
+                let fetched = self.registry.manifest(&source, &which).await.map_err(|error| {
+                    registry("fetch this platform's manifest", reference, error)
+                })?;
                 match Document::parse(&fetched.media_type, &fetched.bytes).map_err(document)? {
                     Document::Manifest(manifest) => Ok(Resolved {
                         source,

@@ -49,7 +49,9 @@ pub enum JudgeError {
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// The policy cannot be asked: nothing may run.
-    #[error("no image can be allowed: the policy {path} cannot be read; create it, or set signature_policy")]
+    #[error(
+        "no image can be allowed: the policy {path} cannot be read; create it, or set signature_policy"
+    )]
     Unreadable {
         /// The policy file.
         path: PathBuf,

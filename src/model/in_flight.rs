@@ -120,9 +120,9 @@ mod tests {
         let (gate, opened) = tokio::sync::oneshot::channel::<()>();
         let caller = {
             let in_flight = Arc::clone(&in_flight);
-            tokio::spawn(async move {
-                in_flight.run("k", || async move { opened.await.is_ok() }).await
-            })
+            tokio::spawn(
+                async move { in_flight.run("k", || async move { opened.await.is_ok() }).await },
+            )
         };
         while in_flight.running.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;

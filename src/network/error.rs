@@ -227,7 +227,7 @@ pub enum NetworkError {
         network: String,
         /// What went wrong.
         #[source]
-        source: PluginFailure,
+        source: Box<PluginFailure>,
     },
     /// Attaching failed, and then undoing what was done failed too.
     ///

@@ -254,6 +254,16 @@ async fn an_add_that_nobody_waits_for_is_undone() {
 }
 
 #[tokio::test]
+async fn undoing_is_tried_again() {
+    let node = Node::new();
+    node.when("two", "ADD", "exit 1");
+    node.when("one", "DEL", "rm $root/do.one.DEL; exit 1");
+    let error = node.network().add(&pod()).await.unwrap_err();
+    assert!(matches!(error, NetworkError::Add { .. }), "{error:?}");
+    assert!(node.cache().is_empty());
+}
+
+#[tokio::test]
 async fn what_cannot_be_undone_stays_written_down() {
     let node = Node::new();
     node.when("two", "ADD", "exit 1");
@@ -342,7 +352,9 @@ async fn collecting_undoes_what_no_living_pod_has() {
         &text.replace(dead.id.as_str(), &"c".repeat(64)).replace("K8S_POD_INFRA", "X"),
     );
 
-    let collected = network.collect(std::slice::from_ref(&living.id)).await;
+    // A living sandbox that the cache knows nothing of.
+    let unknown = SandboxId::fresh().unwrap();
+    let collected = network.collect(&[living.id.clone(), unknown.clone()]).await;
     assert!(collected.failures.is_empty(), "{:?}", collected.failures);
     assert_eq!(collected.removed, [dead.id]);
     assert_eq!(node.cache().len(), 3);
@@ -353,6 +365,7 @@ async fn collecting_undoes_what_no_living_pod_has() {
     ]));
     let mut valid = vec![living.id.to_string(), fresh.id.to_string()];
     valid.sort();
+    valid.push(unknown.to_string());
     let said = node.json("in.one.GC")["cni.dev/valid-attachments"].clone();
     let said: Vec<_> =
         said.as_array().unwrap().iter().map(|one| one["containerID"].clone()).collect();

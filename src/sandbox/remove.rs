@@ -33,7 +33,8 @@ impl Parts {
         self.stop(id).await?;
         for record in self.records.containers_of(id) {
             let removed = self.containers.remove(record.id.as_str()).await;
-            removed.map_err(|source| SandboxError::Container { id: record.id.to_string(), source })?;
+            removed
+                .map_err(|source| SandboxError::Container { id: record.id.to_string(), source })?;
         }
         self.records.sandboxes.remove(id)?;
         let directory = self.settings.records_dir.join(id.as_str());

@@ -28,7 +28,12 @@ impl Sandboxes {
     pub async fn stop(&self, id: &str) -> Result<Change, SandboxError> {
         let parts = &self.parts;
         if id.is_empty() {
-            return Err(parts.records.sandboxes.find(id).err().map_or(SandboxError::Vanished, Into::into));
+            return Err(parts
+                .records
+                .sandboxes
+                .find(id)
+                .err()
+                .map_or(SandboxError::Vanished, Into::into));
         }
         let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
         let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {

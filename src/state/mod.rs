@@ -55,7 +55,9 @@ impl Records {
         let sandboxes = settings.sandboxes;
         let containers = settings.containers;
         Self {
-            sandboxes: Table::new(move |id: &SandboxId| sandboxes.join(id.as_str()).join("record.json")),
+            sandboxes: Table::new(move |id: &SandboxId| {
+                sandboxes.join(id.as_str()).join("record.json")
+            }),
             containers: Table::new(move |id: &ContainerId| {
                 containers.join(id.as_str()).join("userdata").join("record.json")
             }),

@@ -105,7 +105,11 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     /// # Errors
     ///
     /// [`StateError::Write`]; nothing has changed then.
-    pub fn update(&self, id: &K, change: impl FnOnce(&mut T)) -> Result<Option<Arc<T>>, StateError> {
+    pub fn update(
+        &self,
+        id: &K,
+        change: impl FnOnce(&mut T),
+    ) -> Result<Option<Arc<T>>, StateError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = rows.get_mut(id) else { return Ok(None) };
         let mut value = T::clone(&row.value);
@@ -154,7 +158,8 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
             return self.by_id(&id).ok_or_else(unknown);
         }
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        let mut matches = rows.iter().filter(|(id, _)| !text.is_empty() && id.text().starts_with(text));
+        let mut matches =
+            rows.iter().filter(|(id, _)| !text.is_empty() && id.text().starts_with(text));
         match (matches.next(), matches.next()) {
             (Some((_, row)), None) => Ok(Arc::clone(&row.value)),
             (Some(_), Some(_)) => Err(StateError::Ambiguous { what: T::WHAT, id: text.to_owned() }),

@@ -1,1 +1,212 @@
-//! (being written)
+//! The store of images, layers and containers, shared with podman, skopeo, buildah and CRI-O.
+//!
+//! The layout is that of containers/storage with its overlay driver, and only this module knows
+//! it:
+//!
+//! ```text
+//! <root>/overlay-images/images.json images.lock <image>/<data item>
+//! <root>/overlay-layers/layers.json volatile-layers.json layers.lock <layer>.tar-split.gz
+//! <root>/overlay-containers/containers.json volatile-containers.json containers.lock
+//! <root>/overlay-containers/<container>/userdata/
+//! <root>/overlay/<layer>/{diff,link,lower,work,merged,empty}   <root>/overlay/l/<link>
+//! <root>/overlay/staging/crio-…      what is unpacked, and what is being removed
+//! <runroot>/overlay-layers/mountpoints.json mountpoints.lock
+//! <runroot>/overlay-containers/<container>/userdata/
+//! ```
+//!
+//! Locks are taken in the order layers, mounts, images, containers, and never the other way. What
+//! an index names is whole before the index names it: a layer's files are on disk before its
+//! record is written, an image's layers and data items before the image's. So a crash at any
+//! moment leaves things that nothing names, never names of things that are not there; the next
+//! [`Store::open`] removes what of that is this program's, and leaves alone what is not.
+//!
+//! An image's layers are kept from removal by the image, a container's by the container, and those
+//! of a pull that is not over by [`LayerPins`].
+//!
+//! All calls block on disk and locks; callers keep them off the threads that serve requests.
+
+mod apply;
+mod collect;
+mod containers;
+mod crc64;
+mod error;
+mod image_write;
+mod images;
+mod index;
+mod layers;
+mod lockfile;
+mod overlay;
+mod rootfs;
+mod staging;
+mod stream;
+mod tar_split;
+mod unpack;
+mod usage;
+mod whiteout;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+pub use crate::storage::containers::ContainerRecord;
+pub use crate::storage::containers::NewContainer;
+pub use crate::storage::error::EntryFault;
+pub use crate::storage::error::LayerError;
+pub use crate::storage::error::StorageError;
+pub use crate::storage::image_write::NewImage;
+pub use crate::storage::images::BigData;
+pub use crate::storage::images::Image;
+pub use crate::storage::layers::Layer;
+pub use crate::storage::layers::LayerCommit;
+pub use crate::storage::layers::LayerPins;
+pub use crate::storage::staging::StagedLayer;
+pub use crate::storage::staging::Unpacked;
+pub use crate::storage::stream::Limits;
+pub use crate::storage::usage::FsUsage;
+pub use crate::storage::usage::Usage;
+
+use crate::model::ids::LayerId;
+use crate::storage::images::ImageRow;
+use crate::storage::images::Listed;
+use crate::storage::index::Index;
+use crate::storage::index::IndexFile;
+use crate::storage::rootfs::MountPoint;
+use crate::sys::files::Durability;
+
+/// Where a store is, and how its layers are mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What survives a reboot: `/var/lib/containers/storage`.
+    pub root: PathBuf,
+    /// What does not: `/run/containers/storage`.
+    pub runroot: PathBuf,
+    /// Options of overlay mounts, as `nodev` and `metacopy=on`.
+    pub mount_options: Vec<String>,
+}
+
+/// The store. Copies of it are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    layers: Index<Layer>,
+    mounts: Index<MountPoint>,
+    images: Index<ImageRow>,
+    containers: Index<ContainerRecord>,
+    /// Images as they were last listed, with their sizes.
+    listed: Mutex<Listed>,
+    /// Layers in use by pulls, and by how many.
+    pins: Arc<Mutex<HashMap<LayerId, usize>>>,
+    /// Layers that only their pins kept when their image was removed.
+    waiting: Mutex<HashSet<LayerId>>,
+    /// What layers that others unpacked take; layers do not change.
+    measured: Mutex<HashMap<LayerId, Usage>>,
+}
+
+impl Store {
+    /// Opens a store, makes its directories where they are missing, and removes what an earlier
+    /// run of this program left half done.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`] where directories cannot be made or indexes not be read, and
+    /// [`StorageError::Damaged`] where an index is no index.
+    pub fn open(settings: Settings) -> Result<Self, StorageError> {
+        let (root, run) = (&settings.root, &settings.runroot);
+        for (path, mode) in [
+            (root.clone(), 0o700),
+            (root.join("overlay"), 0o700),
+            (root.join("overlay/l"), 0o755),
+            (root.join("overlay/staging"), 0o700),
+            (root.join("overlay-layers"), 0o700),
+            (root.join("overlay-images"), 0o700),
+            (root.join("overlay-containers"), 0o700),
+            (run.clone(), 0o700),
+            (run.join("overlay-layers"), 0o700),
+            (run.join("overlay-containers"), 0o700),
+        ] {
+            make_directories(&path, mode)?;
+        }
+        let stable = |path: PathBuf| IndexFile { path, durability: Durability::Machine };
+        let volatile = |path: PathBuf| IndexFile { path, durability: Durability::Process };
+        let inner = Inner {
+            layers: Index::new(
+                root.join("overlay-layers/layers.lock"),
+                vec![
+                    stable(root.join("overlay-layers/layers.json")),
+                    volatile(root.join("overlay-layers/volatile-layers.json")),
+                ],
+            ),
+            mounts: Index::new(
+                run.join("overlay-layers/mountpoints.lock"),
+                vec![volatile(run.join("overlay-layers/mountpoints.json"))],
+            ),
+            images: Index::new(
+                root.join("overlay-images/images.lock"),
+                vec![stable(root.join("overlay-images/images.json"))],
+            ),
+            containers: Index::new(
+                root.join("overlay-containers/containers.lock"),
+                vec![
+                    stable(root.join("overlay-containers/containers.json")),
+                    volatile(root.join("overlay-containers/volatile-containers.json")),
+                ],
+            ),
+            listed: Mutex::default(),
+            pins: Arc::default(),
+            waiting: Mutex::default(),
+            measured: Mutex::default(),
+            settings,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        store.clean_up()?;
+        Ok(store)
+    }
+
+    /// What survives a reboot.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.settings.root
+    }
+
+    /// What does not survive a reboot.
+    #[must_use]
+    pub fn runroot(&self) -> &Path {
+        &self.inner.settings.runroot
+    }
+
+    fn overlay(&self) -> PathBuf {
+        self.root().join("overlay")
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.root().join("overlay/staging")
+    }
+
+    fn layer_directory(&self, id: &LayerId) -> PathBuf {
+        self.overlay().join(id.as_str())
+    }
+
+    fn tar_split(&self, id: &LayerId) -> PathBuf {
+        self.root().join("overlay-layers").join(format!("{id}.tar-split.gz"))
+    }
+}
+
+fn make_directories(path: &Path, mode: u32) -> Result<(), StorageError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(StorageError::io("create the directory", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,4 +3,11 @@
 //! Only here is `unsafe` allowed and only here are processes started. Nothing here knows what a
 //! pod or an image is.
 
+pub mod beneath;
+pub mod cgroup;
 pub mod files;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod sysctl;
+pub mod xattr;

@@ -1,8 +1,8 @@
 //! Image requests from proto, and images to proto.
 
+use crate::catalog::ImageInfo;
 use crate::cri::api;
 use crate::cri::convert::RequestError;
-use crate::catalog::ImageInfo;
 use crate::model::container::ImageChoice;
 use crate::oci::reference::Reference;
 

@@ -42,7 +42,10 @@ pub fn to_proto(from: &Resources) -> api::LinuxContainerResources {
         hugepage_limits: from
             .hugepages
             .iter()
-            .map(|limit| api::HugepageLimit { page_size: limit.page_size.clone(), limit: limit.limit })
+            .map(|limit| api::HugepageLimit {
+                page_size: limit.page_size.clone(),
+                limit: limit.limit,
+            })
             .collect(),
         unified: from.unified.clone().into_iter().collect(),
     }

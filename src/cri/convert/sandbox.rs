@@ -86,9 +86,8 @@ fn dns(from: api::DnsConfig) -> Result<DnsConfig, RequestError> {
 }
 
 fn port_mapping(from: &api::PortMapping) -> Result<PortMapping, RequestError> {
-    let port = |field, value: i32| {
-        u16::try_from(value).map_err(|_| RequestError::illegal(field, value))
-    };
+    let port =
+        |field, value: i32| u16::try_from(value).map_err(|_| RequestError::illegal(field, value));
     let protocol = match api::Protocol::try_from(from.protocol) {
         Ok(api::Protocol::Tcp) => Protocol::Tcp,
         Ok(api::Protocol::Udp) => Protocol::Udp,
@@ -137,7 +136,8 @@ mod tests {
         assert_eq!(refused(|from| from.log_directory = "/a/../b".into()), "config.log_directory");
         assert_eq!(refused(|from| from.hostname = "a\nb".into()), "config.hostname");
         assert_eq!(refused(|from| from.metadata = None), "config.metadata");
-        let dns = api::DnsConfig { servers: vec!["1.1.1.1\nsearch x".into()], ..Default::default() };
+        let dns =
+            api::DnsConfig { servers: vec!["1.1.1.1\nsearch x".into()], ..Default::default() };
         assert_eq!(refused(|from| from.dns_config = Some(dns)), "config.dns_config");
         let ports = vec![api::PortMapping { host_port: 70_000, ..Default::default() }];
         assert_eq!(refused(|from| from.port_mappings = ports), "port_mappings.host_port");

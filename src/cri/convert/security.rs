@@ -19,7 +19,9 @@ use crate::model::security::UserNamespace;
 /// # Errors
 ///
 /// [`RequestError`] for ids that do not fit, and profiles or modes of a newer API.
-pub fn of_sandbox(from: &api::LinuxSandboxSecurityContext) -> Result<SecurityContext, RequestError> {
+pub fn of_sandbox(
+    from: &api::LinuxSandboxSecurityContext,
+) -> Result<SecurityContext, RequestError> {
     Ok(SecurityContext {
         privileged: from.privileged,
         namespaces: namespaces(from.namespace_options.as_ref())?,

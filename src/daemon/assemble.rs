@@ -1,0 +1,110 @@
+//! Builds every subsystem and hands each its own settings. The only place that builds objects.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use crate::catalog::Catalog;
+use crate::config::CgroupManager;
+use crate::config::Config;
+use crate::container;
+use crate::container::Containers;
+use crate::cri::node::Node;
+use crate::daemon::error::DaemonError;
+use crate::daemon::host;
+use crate::daemon::settings;
+use crate::failure::chain;
+use crate::image::Images;
+use crate::judge::Judge;
+use crate::network::Network;
+use crate::registry::Registry;
+use crate::runtime::Runtime;
+use crate::sandbox;
+use crate::sandbox::Sandboxes;
+use crate::state;
+use crate::state::Records;
+use crate::storage::Store;
+
+/// How many ends of containers may wait to be seen by one who waits.
+const WAITING_EXITS: usize = 1024;
+
+/// The parts of a daemon.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) store: Store,
+    pub(super) records: Arc<Records>,
+    pub(super) runtime: Runtime,
+    pub(super) images: Arc<Images>,
+    pub(super) containers: Arc<Containers>,
+    pub(super) sandboxes: Arc<Sandboxes>,
+    pub(super) node: Node,
+    /// Where the sandboxes' records lie.
+    pub(super) sandbox_records: PathBuf,
+}
+
+/// Builds all parts.
+pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Parts, DaemonError> {
+    let (host, found) = host::look();
+    for warning in found {
+        tracing::warn!("{warning}");
+        warnings.push(warning);
+    }
+    let store = Store::open(settings::store(config))?;
+    let sandbox_records = store.root().join("crioxide").join("sandboxes");
+    let records = Arc::new(Records::new(state::Settings {
+        sandboxes: sandbox_records.clone(),
+        containers: store.root().join("overlay-containers"),
+    }));
+    let registry = Registry::new(settings::registry(config))?;
+    let catalog = Arc::new(Catalog::new(store.clone(), registry.clone(), settings::pinned(config)));
+    let judge = settings::judge(config);
+    warnings.extend(look_at_policy(&judge));
+    let runtime = Runtime::new(settings::runtime(config))?;
+    let (exited, _) = broadcast::channel(WAITING_EXITS);
+    let containers = Arc::new(Containers::new(container::Parts {
+        store: store.clone(),
+        records: Arc::clone(&records),
+        runtime: runtime.clone(),
+        catalog: Arc::clone(&catalog),
+        judge: judge.clone(),
+        settings: container::Settings {
+            log_dir: config.root.log_dir.clone(),
+            defaults: settings::defaults(config)?,
+            handlers: settings::handlers(config)?,
+            host,
+        },
+        exited,
+    }));
+    let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
+        records: Arc::clone(&records),
+        network: Network::new(settings::network(config))?,
+        runtime: runtime.clone(),
+        containers: Arc::clone(&containers),
+        settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
+    }));
+    let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
+    let node = Node {
+        systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
+        handlers: runtime.handlers(),
+        default_handler: config.runtime.default_runtime.clone(),
+        pause_image: config.image.pause_image.clone(),
+        warnings,
+    };
+    Ok(Parts { store, records, runtime, images, containers, sandboxes, node, sandbox_records })
+}
+
+/// Says aloud what the policy means for this node, at a time when somebody looks.
+fn look_at_policy(judge: &Judge) -> Option<String> {
+    let warning = match judge.policy(None) {
+        Ok(policy) if policy.accepts_anything_by_default() => format!(
+            "the policy {} accepts any image by default; policy/ in the documentation has stricter \
+             ones",
+            judge.global.display()
+        ),
+        Ok(_) => return None,
+        Err(error) => chain(&error),
+    };
+    tracing::warn!("{warning}");
+    Some(warning)
+}

@@ -1,0 +1,209 @@
+//! From the configuration to each subsystem's own settings. Here the keys get their meaning.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::catalog::Pinned;
+use crate::config::CgroupManager;
+use crate::config::Config;
+use crate::config::MonitorCgroup;
+use crate::config::RuntimeHandler;
+use crate::config::ShortNameMode;
+use crate::daemon::error::DaemonError;
+use crate::judge::Judge;
+use crate::network;
+use crate::registry;
+use crate::runtime;
+use crate::sandbox;
+use crate::spec::Defaults;
+use crate::spec::HandlerFacts;
+use crate::spec::Profile;
+use crate::spec::Ulimit;
+use crate::storage;
+use crate::sys::files;
+use crate::sys::files::Links;
+
+/// The policy where none is configured, as in the whole field.
+const POLICY: &str = "/etc/containers/policy.json";
+/// Where CNI results lie, shared with libcni.
+const CNI_CACHE: &str = "/var/lib/cni/results";
+/// How long a whole CNI chain may take; the kubelet waits four minutes.
+const CNI_TIMEOUT: Duration = Duration::from_secs(220);
+/// How long a pod waits for its network to be configured before the kubelet asks again.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(120);
+/// How long containers of a stopped pod may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The largest configured seccomp profile that is read, in bytes.
+const PROFILE_LIMIT: u64 = 1024 * 1024;
+
+pub(super) fn store(config: &Config) -> storage::Settings {
+    storage::Settings {
+        root: config.root.root.clone(),
+        runroot: config.root.runroot.clone(),
+        mount_options: config.root.mount_options(),
+    }
+}
+
+pub(super) fn registry(config: &Config) -> registry::Settings {
+    let usual = registry::Settings::default();
+    let given = &config.command;
+    let mut auth_files: Vec<PathBuf> = config.image.global_auth_file.iter().cloned().collect();
+    auth_files.extend(usual.auth_files.iter().cloned());
+    registry::Settings {
+        registries_conf: given.registries_conf.clone().unwrap_or(usual.registries_conf),
+        registries_conf_dir: given.registries_conf_dir.clone().unwrap_or(usual.registries_conf_dir),
+        auth_files,
+        short_name_mode: match config.image.short_name_mode {
+            ShortNameMode::Enforcing => registry::ShortNameMode::Enforcing,
+            ShortNameMode::Disabled => registry::ShortNameMode::Disabled,
+        },
+        user_agent: format!(
+            "cri-o/{} os/linux arch/{}",
+            env!("CARGO_PKG_VERSION"),
+            crate::oci::platform::Platform::host().architecture
+        ),
+        ..usual
+    }
+}
+
+pub(super) fn judge(config: &Config) -> Judge {
+    Judge {
+        global: config.image.signature_policy.clone().unwrap_or_else(|| PathBuf::from(POLICY)),
+        namespaces: config.image.signature_policy_dir.clone(),
+    }
+}
+
+pub(super) fn pinned(config: &Config) -> Pinned {
+    let images = config.image.pinned_images.iter().cloned();
+    Pinned::new(images.chain([config.image.pause_image.clone()]))
+}
+
+pub(super) fn network(config: &Config) -> network::Settings {
+    let name = &config.network.cni_default_network;
+    network::Settings {
+        conf_dir: config.network.network_dir.clone(),
+        plugin_dirs: config.network.plugin_dirs.clone(),
+        default_network: (!name.is_empty()).then(|| name.clone()),
+        cache_dir: PathBuf::from(CNI_CACHE),
+        timeout: CNI_TIMEOUT,
+    }
+}
+
+pub(super) fn runtime(config: &Config) -> runtime::Settings {
+    let handlers: BTreeMap<String, runtime::Handler> = config
+        .handlers
+        .iter()
+        .filter_map(|(name, handler)| Some((name.clone(), runtime_handler(handler)?)))
+        .collect();
+    runtime::Settings {
+        handlers,
+        default_handler: config.runtime.default_runtime.clone(),
+        exits_dir: config.runtime.container_exits_dir.clone(),
+        attach_dir: config.runtime.container_attach_socket_dir.clone(),
+        cgroup_manager: match config.runtime.cgroup_manager {
+            CgroupManager::Systemd => runtime::CgroupManager::Systemd,
+            CgroupManager::Cgroupfs => runtime::CgroupManager::Cgroupfs,
+        },
+        log_size_max: config.runtime.log_size_max.0,
+        no_pivot: config.runtime.no_pivot,
+        journald: config.runtime.log_to_journald,
+    }
+}
+
+fn runtime_handler(from: &RuntimeHandler) -> Option<runtime::Handler> {
+    Some(runtime::Handler {
+        runtime_path: from.path.clone()?,
+        runtime_root: from.root.clone(),
+        monitor_path: from.monitor.path.clone()?,
+        monitor_cgroup: match &from.monitor.cgroup {
+            MonitorCgroup::Node => String::new(),
+            MonitorCgroup::Pod => "pod".to_owned(),
+            MonitorCgroup::Slice(name) => name.clone(),
+        },
+        monitor_env: from
+            .monitor
+            .environment
+            .iter()
+            .map(|assignment| (assignment.name.clone(), assignment.value.clone()))
+            .collect(),
+        create_timeout: from.create_timeout,
+        no_sync_log: from.table.no_sync_log,
+    })
+}
+
+/// What the spec of a container takes from its handler, by the handler's name.
+pub(super) fn handlers(config: &Config) -> Result<BTreeMap<String, HandlerFacts>, DaemonError> {
+    let systemd_cgroups = config.runtime.cgroup_manager == CgroupManager::Systemd;
+    config
+        .handlers
+        .iter()
+        .map(|(name, handler)| {
+            let facts = HandlerFacts {
+                allowed_annotations: handler.table.allowed_annotations.clone(),
+                privileged_without_host_devices: handler.table.privileged_without_host_devices,
+                least_memory: i64::try_from(handler.table.container_min_memory.0).unwrap_or(0),
+                seccomp: handler.table.seccomp_profile.as_deref().map(profile).transpose()?,
+                systemd_cgroups,
+                recursive_read_only: false,
+            };
+            Ok((name.clone(), facts))
+        })
+        .collect()
+}
+
+pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sandbox::Settings {
+    sandbox::Settings {
+        namespaces_dir: config.runtime.namespaces_dir.clone(),
+        run_dir: runroot.join("crioxide").join("sandboxes"),
+        records_dir: records,
+        default_sysctls: config
+            .runtime
+            .default_sysctls
+            .iter()
+            .map(|assignment| (assignment.name.clone(), assignment.value.clone()))
+            .collect(),
+        network_patience: NETWORK_PATIENCE,
+        stop_patience: STOP_PATIENCE,
+    }
+}
+
+/// What every container gets.
+pub(super) fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
+    let from = &config.runtime;
+    let seccomp = from.seccomp_profile.as_deref();
+    Ok(Defaults {
+        capabilities: from
+            .default_capabilities
+            .iter()
+            .map(|capability| capability.0.clone())
+            .collect(),
+        env: from
+            .default_env
+            .iter()
+            .map(|assignment| (assignment.name.clone(), assignment.value.clone()))
+            .collect(),
+        ulimits: from.default_ulimits.iter().filter_map(ulimit).collect(),
+        seccomp: match seccomp {
+            // Configured and missing means the built-in one, so that an upgrade path works.
+            Some(path) if path.exists() => profile(path)?,
+            Some(_) | None => Profile::builtin(),
+        },
+        privileged_seccomp: from.privileged_seccomp_profile.as_deref().map(profile).transpose()?,
+        pids_limit: from.pids_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0),
+        ..Defaults::default()
+    })
+}
+
+fn ulimit(from: &crate::config::Ulimit) -> Option<Ulimit> {
+    let kind = serde_json::from_value(serde_json::Value::String(from.name.clone())).ok()?;
+    Some(Ulimit { kind, soft: from.soft, hard: from.hard })
+}
+
+fn profile(path: &Path) -> Result<Profile, DaemonError> {
+    let bytes = files::read(path, PROFILE_LIMIT, Links::Follow)
+        .map_err(|source| DaemonError::File { path: path.to_owned(), source })?;
+    Profile::parse(&path.display().to_string(), &bytes)
+        .map_err(|source| DaemonError::Seccomp { path: path.to_owned(), source })
+}

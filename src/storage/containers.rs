@@ -1,0 +1,230 @@
+//! Containers: their records, writable layers and directories.
+//!
+//! Records of other programs' containers (podman, buildah) are in the same lists. They keep images
+//! from being removed, and are otherwise none of this program's business.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::model::change::Change;
+use crate::model::ids::ContainerId;
+use crate::model::ids::ImageId;
+use crate::model::ids::LayerId;
+use crate::storage::Store;
+use crate::storage::collect;
+use crate::storage::error::StorageError;
+use crate::storage::index;
+use crate::storage::index::Fields;
+use crate::storage::index::Record;
+use crate::storage::index::Row;
+use crate::storage::layers;
+use crate::storage::layers::VOLATILE;
+use crate::storage::lockfile::Hold;
+use crate::storage::staging;
+use crate::storage::staging::Staging;
+
+/// A flag of containers that need not survive a crash of the machine.
+const VOLATILE_FLAG: &str = "Volatile";
+
+/// A container that is to be part of the store.
+#[derive(Debug, Clone)]
+pub struct NewContainer {
+    /// Its id.
+    pub id: ContainerId,
+    /// Names that no other container has.
+    pub names: Vec<String>,
+    /// Its image.
+    pub image: ImageId,
+    /// What is kept for the caller, JSON.
+    pub metadata: String,
+    /// The SELinux label that its rootfs is mounted with.
+    pub mount_label: Option<String>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRecord {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its names.
+    pub names: Vec<String>,
+    /// The id of its image, if it has one.
+    pub image: String,
+    /// The id of its own layer.
+    pub layer: String,
+    /// What its maker keeps with it; CRI-O and this program JSON.
+    pub metadata: String,
+    /// When it was made.
+    pub created: Option<OffsetDateTime>,
+    /// Whether it need not survive a crash of the machine.
+    pub(super) volatile: bool,
+    /// The SELinux label that its rootfs is mounted with.
+    pub(super) mount_label: Option<String>,
+    /// The number of the index file that it is kept in.
+    pub(super) file: usize,
+}
+
+impl Record for ContainerRecord {
+    fn read(fields: &Fields, file: usize) -> Option<Self> {
+        let label = fields.get("flags").and_then(|flags| flags.get("MountLabel"));
+        Some(Self {
+            id: index::text(fields, "id").parse().ok()?,
+            names: index::texts(fields, "names"),
+            image: index::text(fields, "image").to_owned(),
+            layer: index::text(fields, "layer").to_owned(),
+            metadata: index::text(fields, "metadata").to_owned(),
+            created: index::time(fields, "created"),
+            volatile: index::flag(fields, VOLATILE_FLAG),
+            mount_label: label.and_then(Value::as_str).map(str::to_owned),
+            file,
+        })
+    }
+}
+
+impl ContainerRecord {
+    pub(super) fn layer_id(&self) -> Result<LayerId, StorageError> {
+        self.layer.parse().map_err(|_| StorageError::ContainerMissing(self.id.clone()))
+    }
+}
+
+impl Store {
+    /// All containers, also those of other programs: their metadata tells.
+    ///
+    /// # Errors
+    ///
+    /// Where the index cannot be read.
+    pub fn containers(&self) -> Result<Vec<ContainerRecord>, StorageError> {
+        let containers = self.inner.containers.snapshot()?;
+        Ok(containers.iter().map(|container| ContainerRecord::clone(container)).collect())
+    }
+
+    /// Where a container's files are that survive a reboot.
+    #[must_use]
+    pub fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.root().join("overlay-containers").join(id.as_str()).join("userdata")
+    }
+
+    /// Where a container's files are that do not survive a reboot.
+    #[must_use]
+    pub fn container_run_dir(&self, id: &ContainerId) -> PathBuf {
+        self.runroot().join("overlay-containers").join(id.as_str()).join("userdata")
+    }
+
+    pub(super) fn container(&self, id: &ContainerId) -> Result<Arc<ContainerRecord>, StorageError> {
+        let containers = self.inner.containers.snapshot()?;
+        let found = containers.iter().find(|container| container.id == *id);
+        found.map(Arc::clone).ok_or_else(|| StorageError::ContainerMissing(id.clone()))
+    }
+
+    /// Makes a container: a writable layer on top of its image, its record and its directories.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::ImageMissing`], [`StorageError::ContainerExists`],
+    /// [`StorageError::NameTaken`].
+    pub fn create_container(&self, new: NewContainer) -> Result<(), StorageError> {
+        let name = |source| StorageError::io("name a layer in", self.root())(source);
+        let layer = LayerId::fresh().map_err(name)?;
+        let staging = Staging::new(&self.staging())?;
+        staging::make_directory(&staging.path(staging::LAYER), 0o700)?;
+        staging::make_directory(&staging.path(staging::DIFF), 0o700)?;
+
+        let mut layers = self.inner.layers.hold(Hold::Write)?;
+        let images = self.inner.images.hold(Hold::Read)?;
+        let image = images.iter().find(|image| image.id == new.image);
+        let top = match image {
+            Some(image) => image.top_layer().cloned(),
+            None => return Err(StorageError::ImageMissing(new.image)),
+        };
+        if let Some(top) = &top
+            && !layers.iter().any(|layer| layer.id == *top && !layer.incomplete)
+        {
+            return Err(StorageError::LayerMissing(top.clone()));
+        }
+        let mut containers = self.inner.containers.hold(Hold::Write)?;
+        for other in containers.iter() {
+            if other.id == new.id {
+                return Err(StorageError::ContainerExists(new.id));
+            }
+            if let Some(name) = new.names.iter().find(|name| other.names.contains(name)) {
+                let (name, holder) = (name.clone(), other.id.to_string());
+                return Err(StorageError::NameTaken { name, holder });
+            }
+        }
+        let staged = staging.path(staging::LAYER);
+        self.furnish(&staged, &layer, top.as_ref())?;
+        let directory = self.layer_directory(&layer);
+        std::fs::rename(&staged, &directory).map_err(StorageError::io("create", &directory))?;
+        self.make_link(&layer)?;
+        // The container first: one whose layer is missing is seen and removed, a layer whose
+        // container is missing is not.
+        containers.rows().push(Row::new(container_fields(&new, &layer), VOLATILE));
+        containers.save(VOLATILE)?;
+        layers.rows().push(Row::new(layer_fields(&new, &layer, top.as_ref()), VOLATILE));
+        layers.save(VOLATILE)?;
+        drop((containers, images, layers));
+        staging::remove(&directory.join(layers::PENDING))?;
+        for path in [self.container_dir(&new.id), self.container_run_dir(&new.id)] {
+            crate::storage::make_directories(&path, 0o700)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a container: its mount, layer, directories and record.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be removed; called again, it goes on.
+    pub fn remove_container(&self, id: &ContainerId) -> Result<Change, StorageError> {
+        let record = match self.container(id) {
+            Ok(record) => record,
+            Err(StorageError::ContainerMissing(_)) => return Ok(Change::Unchanged(())),
+            Err(error) => return Err(error),
+        };
+        let mut layers = self.inner.layers.hold(Hold::Write)?;
+        let mut trash = Vec::new();
+        // The layer first: without its container nothing would remember it.
+        if let Ok(layer) = record.layer_id() {
+            trash = self.unlist_layers(&mut layers, &[layer])?;
+        }
+        let staging = Staging::new(&self.staging())?;
+        let directory = self.root().join("overlay-containers").join(id.as_str());
+        collect::displace(&directory, &staging, "data")?;
+        let mut containers = self.inner.containers.hold(Hold::Write)?;
+        let mine = |record: &ContainerRecord| record.id == *id;
+        containers.rows().retain(|row| !row.record.as_ref().is_some_and(|record| mine(record)));
+        containers.save(record.file)?;
+        drop((containers, layers));
+        trash.push(staging);
+        drop(trash);
+        // Another filesystem, so it cannot be renamed away.
+        staging::remove(&self.runroot().join("overlay-containers").join(id.as_str()))?;
+        Ok(Change::Made(()))
+    }
+}
+
+fn container_fields(new: &NewContainer, layer: &LayerId) -> Fields {
+    let mut fields = Fields::new();
+    let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+    set("id", json!(new.id));
+    set("names", json!(new.names));
+    set("image", json!(new.image));
+    set("layer", json!(layer));
+    set("metadata", json!(new.metadata));
+    set("created", json!(index::now()));
+    let label = new.mount_label.as_deref().unwrap_or_default();
+    set("flags", json!({ VOLATILE_FLAG: true, "MountLabel": label, "ProcessLabel": "" }));
+    fields
+}
+
+fn layer_fields(new: &NewContainer, layer: &LayerId, top: Option<&LayerId>) -> Fields {
+    let mut fields = layers::new_record(layer, top);
+    if let Some(label) = &new.mount_label {
+        fields.insert("mountlabel".to_owned(), json!(label));
+    }
+    fields
+}

@@ -1,0 +1,97 @@
+//! Mounts of overlayfs, and their removal.
+
+use std::ffi::CString;
+use std::io;
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+use rustix::fs::AtFlags;
+use rustix::fs::StatxAttributes;
+use rustix::fs::StatxFlags;
+use rustix::mount::MountFlags;
+use rustix::mount::UnmountFlags;
+
+/// The options of `mount(2)` that are flags, by name. `ro` and what else is no flag goes to the
+/// filesystem as text.
+const FLAGS: [(&str, MountFlags); 7] = [
+    ("nodev", MountFlags::NODEV),
+    ("nosuid", MountFlags::NOSUID),
+    ("noexec", MountFlags::NOEXEC),
+    ("ro", MountFlags::RDONLY),
+    ("noatime", MountFlags::NOATIME),
+    ("nodiratime", MountFlags::NODIRATIME),
+    ("relatime", MountFlags::RELATIME),
+];
+
+/// The options of an overlay mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverlayOptions {
+    /// `lowerdir=…` and all else that overlayfs itself reads; relative to [`mount_overlay`]'s
+    /// `home`.
+    pub data: String,
+    /// Names of flags, as in fstab; unknown ones are for overlayfs.
+    pub options: Vec<String>,
+}
+
+/// Mounts an overlay on `target`, with the paths in its options relative to `home`.
+///
+/// The kernel takes one page of options, which relative names make enough for over a hundred
+/// layers. The working directory is that of a thread of its own, not that of this program.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn mount_overlay(home: &Path, target: &Path, overlay: &OverlayOptions) -> io::Result<()> {
+    let mut flags = MountFlags::empty();
+    let mut data = overlay.data.clone();
+    for option in &overlay.options {
+        match FLAGS.iter().find(|(name, _)| name == option) {
+            Some((_, flag)) => flags |= *flag,
+            None if matches!(option.as_str(), "rw" | "defaults" | "") => {}
+            None => {
+                data.push(',');
+                data.push_str(option);
+            }
+        }
+    }
+    let data = CString::new(data)?;
+    let work = || -> io::Result<()> {
+        nix::sched::unshare(CloneFlags::CLONE_FS)?;
+        std::env::set_current_dir(home)?;
+        Ok(rustix::mount::mount("overlay", target, "overlay", flags, data.as_c_str())?)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mount".to_owned());
+        match thread.spawn_scoped(scope, work)?.join() {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("the mounting thread panicked")),
+        }
+    })
+}
+
+/// Unmounts what is mounted on `target` now, and lets it go when its last user does. Nothing
+/// mounted, or no such directory, is fine.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn unmount(target: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether something is mounted on `path` itself.
+///
+/// # Errors
+///
+/// What the kernel says, except that the path is not there, which is `false`.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::empty()) {
+        Ok(answer) => Ok(answer.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

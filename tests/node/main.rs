@@ -1,0 +1,14 @@
+//! Stories on the real parts: runc, conmon, CNI plugins, overlayfs. They need root.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a story that cannot go on has failed"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod network;
