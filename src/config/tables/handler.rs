@@ -42,7 +42,7 @@ table! {
         /// Keeps the node's devices from privileged containers.
         privileged_without_host_devices: bool = Bool(false), INNER;
         /// The annotations of pods that have an effect.
-        allowed_annotations: Vec<String> = List(&[]), INNER_LATER;
+        allowed_annotations: Vec<String> = List(&[]), INNER;
         /// Another runtime_path for some platforms, as linux/amd64.
         platform_runtime_paths: BTreeMap<String, String> = NoMap, INNER_LATER;
         /// The least memory limit a container may have.

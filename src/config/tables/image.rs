@@ -27,10 +27,10 @@ table! {
         /// A file with credentials for the pause image.
         pause_image_auth_file: Option<PathBuf> = Text(""), LATER;
         /// The program in the pause image; empty takes what the image says.
-        pause_command: String = Text("/pause"), NOW;
+        pause_command: String = Text("/pause"), LATER;
         /// Images that the kubelet must not remove: whole names, or with * at the end or at both
         /// ends.
-        pinned_images: Vec<String> = List(&[]), LATER;
+        pinned_images: Vec<String> = List(&[]), NOW;
         /// The policy that says which images may be used; empty is /etc/containers/policy.json.
         signature_policy: Option<PathBuf> = Text(""), NOW;
         /// The directory of policies for one namespace each, as NAMESPACE.json.
@@ -46,7 +46,7 @@ table! {
         /// Reads registries.conf.d again when it changes.
         auto_reload_registries: bool = Bool(false), LATER.variable("AUTO_RELOAD_REGISTRIES");
         /// How long a pull may stand still; 0s is for ever.
-        pull_progress_timeout: Duration = Text("0s"), NOW;
+        pull_progress_timeout: Duration = Text("0s"), LATER;
         /// Mounts OCI artifacts into containers. CRI-O has true.
         oci_artifact_mount_support: bool = Bool(false),
             LATER.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");

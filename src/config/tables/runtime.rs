@@ -54,8 +54,9 @@ table! {
         default_sysctls: Vec<Assignment> = List(&[]), NOW;
         /// The capabilities of every container that does not ask for others. Empty is none.
         default_capabilities: Vec<Capability> = List(NINE), NOW;
-        /// Makes the capabilities inheritable too, as before CVE-2022-0532 and its kin.
-        add_inheritable_capabilities: bool = Bool(false), LATER;
+        /// Makes the capabilities inheritable too, which CVE-2022-27652 was about.
+        add_inheritable_capabilities: bool = Bool(false),
+            never("inheritable capabilities stay empty");
         /// Environment variables for every container; those of image and pod go before them.
         default_env: Vec<Assignment> = List(&[]), NOW;
         /// Resource limits for every container, as nofile=1024:2048. Without, they are the daemon's.
@@ -90,9 +91,9 @@ table! {
         container_attach_socket_dir: PathBuf = Text("/var/run/crio"),
             NOW.variable("CONTAINER_ATTACH_SOCKET_DIR");
         /// The seconds within which a killed container must be gone. 30 is the least.
-        ctr_stop_timeout: u32 = Integer(30), NOW.variable("CONTAINER_STOP_TIMEOUT");
+        ctr_stop_timeout: u32 = Integer(30), LATER.variable("CONTAINER_STOP_TIMEOUT");
         /// Leaves out the infra container where nothing needs it.
-        drop_infra_ctr: bool = Bool(true), NOW;
+        drop_infra_ctr: bool = Bool(true), LATER;
         /// The processors of infra containers and helpers, as 0-1.
         infra_ctr_cpuset: String = Text(""), LATER;
         /// The processors that containers with processors of their own may share.
