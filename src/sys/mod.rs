@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod files;
 pub mod mount;
 pub mod namespace;
+pub mod pause;
 pub mod process;
 pub mod sysctl;
 pub mod xattr;
