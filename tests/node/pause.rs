@@ -177,8 +177,14 @@ fn a_process_inside_cannot_end_it_and_one_outside_can() {
     std::thread::sleep(Duration::from_millis(50));
     assert!(pause::is_alive(&pod.running));
     assert!(pod.status("State").starts_with('S'), "{}", pod.status("State"));
-    let pid = nix::unistd::Pid::from_raw(pod.running.pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let send = |signal| {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pod.running.pid), signal).unwrap();
+    };
+    send(nix::sys::signal::Signal::SIGSTOP);
+    eventually("it is stopped", || pod.status("State").starts_with('T'));
+    send(nix::sys::signal::Signal::SIGCONT);
+    eventually("it goes on", || pod.status("State").starts_with('S'));
+    send(nix::sys::signal::Signal::SIGTERM);
     eventually("it ends", || !pause::is_alive(&pod.running));
 }
 
