@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = crioxide::sys::pause::entry() {
+        return code;
+    }
     crioxide::cli::main()
 }

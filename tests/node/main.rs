@@ -16,4 +16,5 @@ mod images;
 mod layers;
 mod storage;
 
+mod pause;
 mod spec;
