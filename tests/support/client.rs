@@ -100,8 +100,7 @@ impl Client {
 
     /// One image, if it is there.
     pub(crate) async fn image(&mut self, reference: &str) -> Result<Option<api::Image>, Status> {
-        let request =
-            api::ImageStatusRequest { image: Some(image(reference)), verbose: false };
+        let request = api::ImageStatusRequest { image: Some(image(reference)), verbose: false };
         Ok(self.image.image_status(request).await?.into_inner().image)
     }
 
@@ -133,10 +132,8 @@ impl Client {
 
     /// Starts a pod and gives its id.
     pub(crate) async fn run_pod(&mut self, pod: &api::PodSandboxConfig) -> Result<String, Status> {
-        let request = api::RunPodSandboxRequest {
-            config: Some(pod.clone()),
-            runtime_handler: String::new(),
-        };
+        let request =
+            api::RunPodSandboxRequest { config: Some(pod.clone()), runtime_handler: String::new() };
         Ok(self.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
     }
 
@@ -225,8 +222,7 @@ impl Client {
 
     /// Stops a container; after so many seconds by force.
     pub(crate) async fn stop(&mut self, id: &str, seconds: i64) -> Result<(), Status> {
-        let request =
-            api::StopContainerRequest { container_id: id.to_owned(), timeout: seconds };
+        let request = api::StopContainerRequest { container_id: id.to_owned(), timeout: seconds };
         self.runtime.stop_container(request).await.map(drop)
     }
 
@@ -238,8 +234,7 @@ impl Client {
 
     /// A container's state.
     pub(crate) async fn status(&mut self, id: &str) -> Result<api::ContainerStatus, Status> {
-        let request =
-            api::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let request = api::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
         let answer = self.runtime.container_status(request).await?.into_inner();
         answer.status.ok_or_else(|| Status::internal("no status in the answer"))
     }
@@ -275,7 +270,11 @@ impl Client {
     }
 
     /// What a container wrote to its log, in the form of the CRI.
-    pub(crate) fn log(&self, pod: &api::PodSandboxConfig, container: &api::ContainerConfig) -> String {
+    pub(crate) fn log(
+        &self,
+        pod: &api::PodSandboxConfig,
+        container: &api::ContainerConfig,
+    ) -> String {
         let path = Path::new(&pod.log_directory).join(&container.log_path);
         std::fs::read_to_string(path).unwrap_or_default()
     }

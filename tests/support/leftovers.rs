@@ -132,9 +132,8 @@ fn rules() -> BTreeSet<String> {
 /// The story's cgroups in every hierarchy, the innermost first.
 fn cgroups(token: &str) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-    let is_cgroup = |line: &&str| {
-        line.split(" - ").nth(1).is_some_and(|kind| kind.starts_with("cgroup"))
-    };
+    let is_cgroup =
+        |line: &&str| line.split(" - ").nth(1).is_some_and(|kind| kind.starts_with("cgroup"));
     let roots: BTreeSet<&str> =
         table.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4)).collect();
     let mut all = Vec::new();
