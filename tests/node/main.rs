@@ -8,6 +8,9 @@
     reason = "a story that cannot go on has failed"
 )]
 #[path = "../support/mod.rs"]
+mod support;
+
+mod daemon;
 mod network;
 mod support;
 //! The stories of this program on a real node: root, real runc, conmon, podman, overlayfs.
