@@ -1,4 +1,4 @@
-//! Stories on the real parts: runc, conmon, CNI plugins, overlayfs. They need root.
+//! Stories on the real parts: runc, conmon, CNI plugins, overlayfs, podman. They need root.
 
 #![allow(
     clippy::expect_used,
@@ -7,17 +7,15 @@
     clippy::unwrap_used,
     reason = "a story that cannot go on has failed"
 )]
+
+#[path = "../support/images.rs"]
+mod images;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod daemon;
-mod network;
-mod support;
-//! The stories of this program on a real node: root, real runc, conmon, podman, overlayfs.
-#[path = "../support/images.rs"]
-mod images;
 mod layers;
-mod storage;
-
+mod network;
 mod pause;
 mod spec;
+mod storage;
