@@ -276,7 +276,11 @@ impl Parts {
             mounts: &mounts,
             devices: &devices,
             seccomp_profile: seccomp.as_deref(),
-            files: MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None },
+            files: MadeFiles {
+                passwd: passwd.as_deref(),
+                group: group.as_deref(),
+                localtime: None,
+            },
             cgroups_path: &cgroups_path,
             target_pid: target.as_deref(),
             log_path: &draft.log,

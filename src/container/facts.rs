@@ -50,12 +50,10 @@ impl Accounts {
     /// Reads them from a mounted root.
     pub(super) fn read(rootfs: &Path) -> Result<Self, ContainerError> {
         let root = Directory::open(rootfs).map_err(failed("open the root", rootfs))?;
-        let account = |path: &str| {
-            match root.read_in_root(path.as_bytes(), ACCOUNTS_LIMIT) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(failed("read the image's", Path::new(path))(error)),
-            }
+        let account = |path: &str| match root.read_in_root(path.as_bytes(), ACCOUNTS_LIMIT) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read the image's", Path::new(path))(error)),
         };
         Ok(Self { passwd: account("etc/passwd")?, group: account("etc/group")? })
     }
@@ -67,8 +65,7 @@ impl Accounts {
         image: &RunConfig,
         defaults: &[(String, String)],
     ) -> Result<ResolvedUser, ContainerError> {
-        let files =
-            UserFiles { passwd: self.passwd.as_deref(), group: self.group.as_deref() };
+        let files = UserFiles { passwd: self.passwd.as_deref(), group: self.group.as_deref() };
         let home = process::home(config, image, defaults)?;
         Ok(user::resolve(&config.security.run_as, &image.user, home.as_deref(), files)?)
     }
@@ -79,8 +76,10 @@ impl Accounts {
         user: &ResolvedUser,
         directory: &Path,
     ) -> Result<(Option<PathBuf>, Option<PathBuf>), ContainerError> {
-        let passwd = write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), directory, "passwd")?;
-        let group = write_with(self.group.as_deref(), user.group_line.as_deref(), directory, "group")?;
+        let passwd =
+            write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), directory, "passwd")?;
+        let group =
+            write_with(self.group.as_deref(), user.group_line.as_deref(), directory, "group")?;
         Ok((passwd, group))
     }
 }

@@ -10,14 +10,27 @@ use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::chain;
 use crate::runtime::Runtime;
+use crate::sandbox::Sandboxes;
 
 /// How long to wait before a task that ended is started again.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// How often is looked whether the network provider has started.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Starts all tasks.
 pub(super) fn start(parts: &Parts) {
     let (runtime, containers) = (parts.runtime.clone(), Arc::clone(&parts.containers));
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
+    tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
+}
+
+/// Once, when the network is ready: undoes attachments of pods that are not there any more.
+async fn collect_networks(sandboxes: Arc<Sandboxes>) {
+    while sandboxes.network_ready().await.is_err() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    sandboxes.collect_networks().await;
 }
 
 fn supervise<F>(name: &'static str, task: impl Fn() -> F + Send + 'static)

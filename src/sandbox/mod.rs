@@ -19,6 +19,7 @@ use std::time::SystemTime;
 pub use error::SandboxError;
 
 use crate::container::Containers;
+use crate::failure::chain;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::InFlight;
 use crate::network::Network;
@@ -99,6 +100,18 @@ impl Sandboxes {
     /// [`NotReady`] says what is missing.
     pub async fn network_ready(&self) -> Result<(), NotReady> {
         self.parts.network.ready().await
+    }
+
+    /// Undoes what the network still keeps for sandboxes that are not there any more.
+    pub async fn collect_networks(&self) {
+        let living: Vec<SandboxId> = self.list().iter().map(|record| record.id.clone()).collect();
+        let collected = self.parts.network.collect(&living).await;
+        for id in collected.removed {
+            tracing::info!(sandbox = %id, "its left-over network attachment was undone");
+        }
+        for error in collected.failures {
+            tracing::warn!(error = chain(&error), "a left-over network attachment stays");
+        }
     }
 }
 
