@@ -53,12 +53,12 @@ impl Pod {
     fn start() -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", "--ipc", "--uts", "sleep", "120"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        // It is another program, with namespaces of its own, once it has slept itself in.
-        let name = PathBuf::from(format!("/proc/{}/comm", child.id()));
+        let pod = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        // Once it is another program, it has namespaces of its own.
+        let name = PathBuf::from(format!("/proc/{}/comm", pod.0.id()));
         for _ in 0..500 {
             if fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep") {
-                return Self(child);
+                return pod;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
