@@ -224,5 +224,4 @@ pub fn stop_signal(facts: &ContainerFacts<'_>) -> Result<Option<String>, SpecErr
 }
 
 #[cfg(test)]
-#[path = "annotations/tests.rs"]
 mod tests;

@@ -254,5 +254,4 @@ fn recursive(
 }
 
 #[cfg(test)]
-#[path = "mounts/tests.rs"]
 mod tests;

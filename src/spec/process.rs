@@ -294,5 +294,4 @@ pub fn exec(base: &Spec, command: Vec<String>, tty: bool) -> Result<Process, Spe
 }
 
 #[cfg(test)]
-#[path = "process/tests.rs"]
 mod tests;

@@ -326,5 +326,4 @@ pub(super) fn container(
 }
 
 #[cfg(test)]
-#[path = "seccomp/tests.rs"]
 mod tests;

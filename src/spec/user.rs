@@ -243,5 +243,4 @@ fn plain_name(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "user/tests.rs"]
 mod tests;

@@ -17,6 +17,7 @@ use std::process::Stdio;
 
 use crioxide::model::container::ContainerConfig;
 use crioxide::model::container::Mount;
+use crioxide::model::container::Propagation;
 use crioxide::model::ids::ContainerId;
 use crioxide::model::ids::ImageId;
 use crioxide::model::ids::SandboxId;
@@ -53,12 +54,12 @@ impl Pod {
     fn start() -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", "--ipc", "--uts", "sleep", "120"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        // It is another program, with namespaces of its own, once it has slept itself in.
-        let name = PathBuf::from(format!("/proc/{}/comm", child.id()));
+        let pod = Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+        // Once it is another program, it has namespaces of its own.
+        let name = PathBuf::from(format!("/proc/{}/comm", pod.0.id()));
         for _ in 0..500 {
             if fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep") {
-                return Self(child);
+                return pod;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
@@ -88,6 +89,8 @@ struct Story {
     defaults: Defaults,
     host: HostFacts,
     devices: Vec<ResolvedDevice>,
+    /// Run in a mount namespace whose mounts are shared, as on a node with systemd.
+    shared: bool,
 }
 
 impl Story {
@@ -124,6 +127,7 @@ impl Story {
             defaults: Defaults::default(),
             host: host(),
             devices: Vec::new(),
+            shared: false,
         }
     }
 
@@ -173,7 +177,7 @@ impl Story {
             UserFiles { passwd: Some(PASSWD.as_bytes()), group: Some(GROUP.as_bytes()) };
         let run_as = &self.config.security.run_as;
         let user = spec::user::resolve(run_as, &self.image.user, home.as_deref(), user_files);
-        let mounts: Vec<_> = self.config.mounts.iter().map(resolved).collect();
+        let mounts: Vec<_> = self.config.mounts.iter().map(|mount| self.resolved(mount)).collect();
         let cgroup = format!("/crio-test-{}", self.id.short());
         spec::container(&ContainerFacts {
             id: &self.id,
@@ -199,7 +203,14 @@ impl Story {
     }
 
     fn runc(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new("runc");
+        let mut command = Command::new(if self.shared { "unshare" } else { "runc" });
+        if self.shared {
+            // The root is a mount of its own, as in the store: runc makes the mount it lies on
+            // private, and that must not be the one that the volumes lie on.
+            let script = "mount --bind \"$0\" \"$0\" && exec runc \"$@\"";
+            command.args(["--mount", "--propagation", "shared", "sh", "-c", script]);
+            command.arg(self.path("rootfs"));
+        }
         command.arg("--root").arg(self.path("runc")).args(arguments);
         // A detached container keeps its output open; files do not make the test wait for it.
         let (out, err) = (self.path("out"), self.path("err"));
@@ -222,6 +233,12 @@ impl Story {
         self.runc(&all)
     }
 
+    fn resolved<'a>(&self, mount: &'a Mount) -> ResolvedMount<'a> {
+        let source = fs::canonicalize(&mount.host_path).unwrap();
+        let sharing = if self.shared { Sharing::Shared } else { Sharing::Private };
+        ResolvedMount { mount, source, sharing, holds_store: false }
+    }
+
     /// Runs the container to its end and gives what it said.
     fn run(&self) -> String {
         let output = self.start(&[]);
@@ -236,11 +253,6 @@ impl Drop for Story {
     fn drop(&mut self) {
         drop(self.runc(&["delete", "--force", self.id.as_str()]));
     }
-}
-
-fn resolved(mount: &Mount) -> ResolvedMount<'_> {
-    let source = fs::canonicalize(&mount.host_path).unwrap();
-    ResolvedMount { mount, source, sharing: Sharing::Private, holds_store: false }
 }
 
 fn write(path: &Path, text: &str) {
@@ -401,6 +413,33 @@ fn mounts_come_in_their_order_and_devices_with_their_rights() {
     assert_eq!((fields["dev"], fields["written"]), ("0", ""));
     assert_eq!(fs::read_to_string(story.path("vol/new")).unwrap(), "rw\n");
     assert_eq!(fs::read_to_string(story.path("shm/x")).unwrap(), "shm\n");
+}
+
+#[test]
+fn mounts_propagate_as_asked() {
+    let mut story = Story::new("grep -E ' /(private|slave|both) ' /proc/self/mountinfo");
+    story.shared = true;
+    fs::create_dir(story.path("vol")).unwrap();
+    let mount = |target: &str, propagation| Mount {
+        container_path: target.into(),
+        host_path: story.path("vol").display().to_string(),
+        propagation,
+        ..Mount::default()
+    };
+    story.config.mounts = vec![
+        mount("/private", Propagation::Private),
+        mount("/slave", Propagation::HostToContainer),
+        mount("/both", Propagation::Bidirectional),
+    ];
+    let said = story.run();
+    let line = |target: &str| said.lines().find(|line| line.contains(target)).unwrap();
+    let private = line(" /private ");
+    assert!(!private.contains("shared:") && !private.contains("master:"), "{private}");
+    assert!(
+        line(" /slave ").contains("master:") && !line(" /slave ").contains("shared:"),
+        "{said}"
+    );
+    assert!(line(" /both ").contains("shared:"), "{said}");
 }
 
 #[test]
