@@ -33,9 +33,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
 mod child;
+mod keeper;
 
 pub use child::Child;
 pub use child::Exit;
+pub use keeper::Kept;
+pub use keeper::Report;
 
 use crate::failure::Classify;
 use crate::failure::Kind;
@@ -281,7 +284,7 @@ impl Command {
         let (command, limit, timeout) = (self.text(), self.output_limit, self.timeout);
         let stdin = std::mem::take(&mut self.stdin);
         let input = if stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
-        let mut child = self.start(input, Stdio::piped(), Stdio::piped())?;
+        let mut child = self.start(input, Stdio::piped(), Stdio::piped(), |_| {})?;
         let mut streams = Streams::of(&mut child, stdin, limit)
             .map_err(|source| ProcessError::Follow { command: command.clone(), source })?;
         let ended = follow(&mut child, &mut streams);
@@ -313,10 +316,17 @@ impl Command {
     ///
     /// [`ProcessError::Start`].
     pub fn spawn(self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Child, ProcessError> {
-        self.start(stdin, stdout, stderr)
+        self.start(stdin, stdout, stderr, |_| {})
     }
 
-    fn start(self, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Child, ProcessError> {
+    /// `prepare` may add to what happens between fork and exec, after everything else.
+    fn start(
+        self,
+        stdin: Stdio,
+        stdout: Stdio,
+        stderr: Stdio,
+        prepare: impl FnOnce(&mut std::process::Command),
+    ) -> Result<Child, ProcessError> {
         let text = self.text();
         #[allow(clippy::disallowed_methods, reason = "this is the place that the ban names")]
         let mut command = std::process::Command::new(&self.program);
@@ -335,6 +345,7 @@ impl Command {
         unsafe {
             command.pre_exec(move || keep_descriptors(&inherited));
         }
+        prepare(&mut command);
         let child = command
             .spawn()
             .map_err(|source| ProcessError::Start { command: text.clone(), source })?;

@@ -122,8 +122,59 @@ async fn only_inherited_descriptors_are_open_in_the_child() {
     assert!(!open.contains(&leaked.as_raw_fd()), "{open:?}");
 }
 
+fn kept(script: &str) -> Kept {
+    let command = shell(script).env("PATH", "/bin");
+    command.spawn_kept(Stdio::null(), Stdio::piped(), Stdio::piped()).unwrap()
+}
+
+#[tokio::test]
+async fn a_keeper_tells_the_end_of_an_orphan() {
+    // The shell leaves, as a runtime does, and its child ends after it.
+    let mut kept = kept("(sleep 0.2; exit 7) & echo $!");
+    let mut pid = String::new();
+    let stdout = kept.take_stdout().unwrap();
+    std::io::Read::read_to_string(&mut std::fs::File::from(stdout), &mut pid).unwrap();
+    let orphan: i32 = pid.trim().parse().unwrap();
+    let program = kept.report().await.unwrap().unwrap();
+    assert_eq!(program.exit, Exit::Code(-1));
+    let mut ends = Vec::new();
+    while let Some(report) = kept.report().await.unwrap() {
+        ends.push(report);
+    }
+    assert!(ends.contains(&Report { pid: program.pid, exit: Exit::Code(0) }), "{ends:?}");
+    assert!(ends.contains(&Report { pid: orphan, exit: Exit::Code(7) }), "{ends:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_keeper_leaves_nothing_below_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pids");
+    // One in a session of its own, one that forked on, both deaf; their parents are gone.
+    let script = format!(
+        "setsid sh -c 'trap \"\" TERM HUP; sleep 100 & echo $$ $! >>{0}; wait' &
+         sh -c 'trap \"\" TERM; echo $$ >>{0}; exec sleep 100' & exit 0",
+        file.display()
+    );
+    let kept = kept(&script);
+    let pids: Vec<i32> = loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let pids: Vec<i32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        if pids.len() == 3 && text.ends_with('\n') {
+            break pids;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(pids.iter().all(|pid| lives(*pid)));
+    drop(kept);
+    for pid in pids {
+        assert!(gone(pid).await, "{pid} lives");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_program_is_named() {
+    let kept = Command::new("/no/such").spawn_kept(Stdio::null(), Stdio::null(), Stdio::null());
+    assert!(matches!(kept, Err(ProcessError::Start { .. })));
     let error = Command::new("/no/such").arg("a b").run().await.unwrap_err();
     assert_eq!(error.to_string(), "cannot start /no/such a b");
 }
