@@ -14,6 +14,7 @@ use super::error::Source;
 use super::error::Warning;
 use super::key::Key;
 use super::nearest::nearest;
+use super::tables::RETIRED;
 use super::tables::TABLES;
 use super::tables::keys;
 use super::value::Shape;
@@ -125,6 +126,10 @@ impl Reader<'_> {
 
     fn unknown(&mut self, at: &[String], place: Source) {
         let key = at.join(".");
+        if let Some((_, why)) = RETIRED.iter().find(|(path, _)| *path == key) {
+            self.contents.warnings.push(Warning::NoEffect { place, key, why });
+            return;
+        }
         let known = keys().map(Key::path).filter(|path| path.starts_with("crio."));
         let nearest = nearest(&key, known);
         self.contents.warnings.push(Warning::UnknownKey { place, key, nearest });
@@ -233,6 +238,16 @@ mod tests {
     fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         let found = contents("[crio]\nlog_level = \"debug\"\n");
         assert!(found.warnings[0].to_string().ends_with("is it crio.runtime.log_level?"));
+    }
+
+    #[test]
+    fn a_key_of_an_older_version_is_told_what_became_of_it() {
+        let found = contents("[crio.runtime]\nmanage_ns_lifecycle = true\n");
+        let said: Vec<_> = found.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            ["/c:2: crio.runtime.manage_ns_lifecycle has no effect: namespaces are always pinned"]
+        );
     }
 
     #[test]

@@ -51,6 +51,18 @@ pub(super) const TABLES: &[&[Key]] = &[
     NriValidator::KEYS,
 ];
 
+/// Keys that files of older versions have, CRI-O dropped, and why they are missed by nobody.
+pub(super) const RETIRED: &[(&str, &str)] = &[
+    ("crio.file_locking", "the store's locks are always taken"),
+    ("crio.file_locking_path", "the store's locks are always taken"),
+    ("crio.api.host_ip", "the addresses of the node are not asked for any more"),
+    ("crio.runtime.default_mounts", "use default_mounts_file"),
+    ("crio.runtime.manage_network_ns_lifecycle", "namespaces are always pinned"),
+    ("crio.runtime.manage_ns_lifecycle", "namespaces are always pinned"),
+    ("crio.runtime.seccomp_use_default_when_empty", "the kubelet's seccompDefault decides"),
+    ("crio.image.registries", "use unqualified-search-registries in registries.conf"),
+];
+
 /// All keys.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
     TABLES.iter().flat_map(|table| table.iter())
@@ -76,6 +88,13 @@ mod tests {
             }
         }
         assert!(paths.len() > 140, "{}", paths.len());
+    }
+
+    #[test]
+    fn no_key_is_retired_and_used() {
+        for (path, _) in super::RETIRED {
+            assert!(keys().all(|key| key.path() != *path), "{path}");
+        }
     }
 
     #[test]
