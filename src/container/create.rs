@@ -3,9 +3,11 @@
 //! Every step pushes its way back. A request that fails leaves nothing; a request whose caller went
 //! away goes on, and its container is the answer to the same request asked again.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use oci_spec::runtime::Spec;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -30,6 +32,7 @@ use crate::spec::facts::MadeFiles;
 use crate::spec::facts::SandboxFacts;
 use crate::spec::facts::SandboxFiles;
 use crate::spec::facts::SandboxNamespaces;
+use crate::spec::user::ResolvedUser;
 use crate::state::ContainerRecord;
 use crate::state::ContainerUser;
 use crate::state::SandboxRecord;
@@ -214,11 +217,10 @@ impl Parts {
         &self,
         draft: &Draft,
         judged: Judged,
-        rootfs: &std::path::Path,
+        rootfs: &Path,
     ) -> Result<Prepared, ContainerError> {
-        let config = &draft.config;
         let accounts = facts::Accounts::read(rootfs)?;
-        let user = accounts.resolve(config, &judged.run, &self.settings.defaults.env)?;
+        let user = accounts.resolve(&draft.config, &judged.run, &self.settings.defaults.env)?;
         let bundle = &draft.bundle;
         std::fs::create_dir_all(bundle).map_err(|source| ContainerError::File {
             action: "create",
@@ -226,18 +228,38 @@ impl Parts {
             source,
         })?;
         let (passwd, group) = accounts.write(&user, bundle)?;
-        let seccomp = facts::seccomp_profile(&config.security.seccomp)?;
         facts::prepare_log(&draft.log)?;
-        let mounts = facts::mounts(&config.mounts, self.store.root())?;
-        let devices = facts::devices(&config.devices)?;
-        let sandbox = &draft.sandbox;
+        let files =
+            MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None };
+        let spec = self.spec(draft, &judged, rootfs, &user, files)?;
+        write_spec(draft, &spec)?;
+        let asked = &draft.config.stop_signal;
+        let own = judged.run.stop_signal.clone().unwrap_or_default();
+        let mut groups = vec![user.gid];
+        groups.extend(user.additional_gids.iter().filter(|gid| **gid != user.gid));
+        Ok(Prepared {
+            stop_signal: stop_signal(if asked.is_empty() { &own } else { asked }),
+            user: ContainerUser { uid: user.uid, gid: user.gid, groups },
+            judged,
+        })
+    }
+
+    /// Gathers the facts and makes the runtime spec of them.
+    fn spec(
+        &self,
+        draft: &Draft,
+        judged: &Judged,
+        rootfs: &Path,
+        user: &ResolvedUser,
+        files: MadeFiles<'_>,
+    ) -> Result<Spec, ContainerError> {
+        let (config, sandbox) = (&draft.config, &draft.sandbox);
         let namespaces = &sandbox.namespaces;
         let (resolv, hostname, env) =
             (sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv());
-        let shm = namespaces.ipc.as_ref().map(|_| sandbox.shm());
-        let handler = self.settings.handlers.get(&sandbox.handler).cloned().unwrap_or_default();
-        let cgroups_path = self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?;
-        let target = self.target_pid_namespace(config)?;
+        // A pod in the node's IPC namespace shares the node's memory too.
+        let own_ipc = namespaces.ipc.is_some();
+        let shm = if own_ipc { sandbox.shm() } else { PathBuf::from("/dev/shm") };
         let spec = crate::spec::container(&ContainerFacts {
             id: &draft.id,
             name: &draft.name,
@@ -257,7 +279,7 @@ impl Parts {
                     resolv_conf: Some(&resolv),
                     hostname: Some(&hostname),
                     containerenv: Some(&env),
-                    shm: shm.as_deref(),
+                    shm: Some(&shm),
                 },
                 ips: &sandbox.ips,
                 selinux: None,
@@ -268,36 +290,21 @@ impl Parts {
                 name: &judged.image.name,
                 repo_digests: &judged.repo_digests,
             },
-            handler: &handler,
+            handler: &self.settings.handlers.get(&sandbox.handler).cloned().unwrap_or_default(),
             rootfs,
-            user: &user,
+            user,
             defaults: &self.settings.defaults,
             host: &self.settings.host,
-            mounts: &mounts,
-            devices: &devices,
-            seccomp_profile: seccomp.as_deref(),
-            files: MadeFiles {
-                passwd: passwd.as_deref(),
-                group: group.as_deref(),
-                localtime: None,
-            },
-            cgroups_path: &cgroups_path,
-            target_pid: target.as_deref(),
+            mounts: &facts::mounts(&config.mounts, self.store.root())?,
+            devices: &facts::devices(&config.devices)?,
+            seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
+            files,
+            cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,
+            target_pid: self.target_pid_namespace(config)?.as_deref(),
             log_path: &draft.log,
             created: &created_text(draft.created),
         })?;
-        write_spec(draft, &spec)?;
-        let asked = &config.stop_signal;
-        let own = judged.run.stop_signal.clone().unwrap_or_default();
-        Ok(Prepared {
-            stop_signal: stop_signal(if asked.is_empty() { &own } else { asked }),
-            user: ContainerUser {
-                uid: user.uid,
-                gid: user.gid,
-                groups: user.additional_gids.clone(),
-            },
-            judged,
-        })
+        Ok(spec)
     }
 
     /// The process namespace of the container that the request targets.
@@ -323,7 +330,7 @@ impl Parts {
 }
 
 /// Writes `config.json` for the runtime, and again where it outlives a reboot.
-fn write_spec(draft: &Draft, spec: &oci_spec::runtime::Spec) -> Result<(), ContainerError> {
+fn write_spec(draft: &Draft, spec: &Spec) -> Result<(), ContainerError> {
     for directory in [&draft.bundle, &draft.persist_dir] {
         let path = directory.join("config.json");
         let wrap = |source| ContainerError::File { action: "write", path: path.clone(), source };

@@ -32,7 +32,7 @@ use crate::sandbox::Sandboxes;
 
 /// What can go wrong behind the door.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub(super) enum DoorError {
     /// The request.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -6,7 +6,6 @@ use crate::failure::Kind;
 use crate::judge::JudgeError;
 use crate::oci::digest::Digest;
 use crate::oci::document::DocumentError;
-use crate::oci::reference::Reference;
 use crate::oci::reference::ReferenceError;
 use crate::registry::RegistryError;
 use crate::storage::StorageError;
@@ -31,7 +30,7 @@ pub enum ImageError {
         /// What was being fetched.
         step: &'static str,
         /// Of which image.
-        reference: Reference,
+        reference: String,
         /// Why.
         source: RegistryError,
     },
@@ -39,18 +38,18 @@ pub enum ImageError {
     #[error("cannot use {reference}")]
     Document {
         /// Of which image.
-        reference: Reference,
+        reference: String,
         /// Why.
         source: DocumentError,
     },
     /// Index in index: nobody needs it, and it can be a loop.
     #[error("{0} is an index whose entry is another index")]
-    NestedIndex(Reference),
+    NestedIndex(String),
     /// The signatures cannot be read as what they claim to be.
     #[error("the signatures of {reference} cannot be judged: {fault}")]
     Evidence {
         /// Of which image.
-        reference: Reference,
+        reference: String,
         /// What is wrong with them.
         fault: String,
     },
@@ -61,7 +60,7 @@ pub enum ImageError {
     #[error("{reference} is no container image: {fault}")]
     NotAnImage {
         /// Which.
-        reference: Reference,
+        reference: String,
         /// Why.
         fault: String,
     },
@@ -69,7 +68,7 @@ pub enum ImageError {
     #[error("layer {digest} of {reference}: {fault}")]
     Layer {
         /// Of which image.
-        reference: Reference,
+        reference: String,
         /// The layer's blob.
         digest: Digest,
         /// Expected and actual.
@@ -79,7 +78,7 @@ pub enum ImageError {
     #[error("cannot unpack layer {digest} of {reference}")]
     Unpack {
         /// Of which image.
-        reference: Reference,
+        reference: String,
         /// The layer's blob.
         digest: Digest,
         /// Why.

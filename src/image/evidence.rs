@@ -49,12 +49,12 @@ impl Gathering<'_> {
     }
 
     fn failed(&self, step: &'static str) -> impl FnOnce(RegistryError) -> ImageError {
-        let reference = self.reference.clone();
+        let reference = self.reference.to_string();
         move |source| ImageError::Registry { step, reference, source }
     }
 
     fn odd(&self, fault: String) -> ImageError {
-        ImageError::Evidence { reference: self.reference.clone(), fault }
+        ImageError::Evidence { reference: self.reference.to_string(), fault }
     }
 
     /// The signatures at the tag `sha256-<hex>.sig`, as cosign v2 writes them.

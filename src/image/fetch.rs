@@ -125,7 +125,7 @@ impl Parts {
         let _lane = self.lanes.acquire().await.map_err(|_| ImageError::Vanished)?;
         let fetch = |error| ImageError::Registry {
             step: "fetch a layer",
-            reference: wanted.reference.clone(),
+            reference: wanted.reference.to_string(),
             source: error,
         };
         let mut blob = self.registry.blob(source, &wanted.descriptor).await.map_err(fetch)?;
@@ -158,7 +158,7 @@ async fn feed(
 
 fn unpack(store: &Store, wanted: &Wanted, mut blob: Pieces) -> Result<Unpacked, ImageError> {
     let wrap = |source| ImageError::Unpack {
-        reference: wanted.reference.clone(),
+        reference: wanted.reference.to_string(),
         digest: wanted.descriptor.digest.clone(),
         source,
     };
@@ -180,7 +180,7 @@ fn check(wanted: &Wanted, unpacked: &Unpacked) -> Result<(), ImageError> {
         return Ok(());
     };
     Err(ImageError::Layer {
-        reference: wanted.reference.clone(),
+        reference: wanted.reference.to_string(),
         digest: expected.digest.clone(),
         fault,
     })

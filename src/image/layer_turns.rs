@@ -63,7 +63,7 @@ mod tests {
         let Turn::Theirs(wait) = &second[0] else { panic!("both have the layer") };
         assert!(wait.try_lock().is_err());
         drop(first);
-        let _now_ours = wait.lock().await;
+        drop(wait.lock().await);
         drop(second);
         assert_eq!(turns.take(&[]).len(), 0);
     }

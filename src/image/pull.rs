@@ -18,11 +18,12 @@ use crate::image::Parts;
 use crate::image::blocking;
 use crate::image::error::ImageError;
 use crate::image::evidence;
+use crate::image::fetch::Layers;
 use crate::image::resolve::Resolved;
 use crate::judge;
 use crate::model::ids::ImageId;
+use crate::model::ids::LayerId;
 use crate::oci::descriptor::Descriptor;
-use crate::oci::digest::Digest;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::image_config::ImageConfig;
 use crate::oci::media_type;
@@ -97,10 +98,11 @@ impl Parts {
         // From here on the image is allowed, and only its digest counts.
         let config_bytes = self.fetch_config(reference, &resolved).await?;
         let config = ImageConfig::parse(&config_bytes)
-            .map_err(|source| ImageError::Document { reference: reference.clone(), source })?;
+            .map_err(|source| ImageError::Document { reference: reference.to_string(), source })?;
         check_shape(reference, &resolved, &config)?;
         let layers = self.fetch_layers(reference, &resolved, &config.rootfs.diff_ids).await?;
-        self.commit(reference, resolved, config_bytes, config, evidence, layers).await
+        let documents = Documents { resolved, config_bytes, created: config.created, evidence };
+        self.commit(reference, documents, layers).await
     }
 
     /// Gathers what the policy wants to see, and asks it.
@@ -135,12 +137,12 @@ impl Parts {
         if !matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
         {
             let fault = format!("its config is a {:?}", config.media_type);
-            return Err(ImageError::NotAnImage { reference: reference.clone(), fault });
+            return Err(ImageError::NotAnImage { reference: reference.to_string(), fault });
         }
         self.registry.small_blob(&resolved.source, config, DOCUMENT_LIMIT).await.map_err(|source| {
             ImageError::Registry {
                 step: "fetch the image config",
-                reference: reference.clone(),
+                reference: reference.to_string(),
                 source,
             }
         })
@@ -149,30 +151,19 @@ impl Parts {
     async fn commit(
         &self,
         reference: &Reference,
-        resolved: Resolved,
-        config_bytes: Vec<u8>,
-        config: ImageConfig,
-        evidence: Evidence,
-        layers: crate::image::fetch::Layers,
+        documents: Documents,
+        layers: Layers,
     ) -> Result<ImageId, ImageError> {
-        let image_id: ImageId = resolved.manifest.config.digest.hex().parse().map_err(|_| {
-            let fault = "its config has no sha256 digest".to_owned();
-            ImageError::NotAnImage { reference: reference.clone(), fault }
+        let digest = &documents.resolved.manifest.config.digest;
+        let id: ImageId = digest.hex().parse().map_err(|_| ImageError::NotAnImage {
+            reference: reference.to_string(),
+            fault: "its config has no sha256 digest".to_owned(),
         })?;
         let store = self.store.clone();
         let name = reference.to_string();
         blocking(move || {
             let chain = store.commit_layers(layers.chain)?;
-            let new = new_image(
-                &store,
-                image_id,
-                name,
-                resolved,
-                config_bytes,
-                config,
-                &evidence,
-                chain.last().cloned(),
-            )?;
+            let new = documents.into_image(&store, id, name, chain.last().cloned())?;
             let image = store.commit_image(new)?.value();
             // The layers are the image's now; the guards that kept them ours may go.
             drop(layers.guards);
@@ -182,38 +173,45 @@ impl Parts {
     }
 }
 
-/// The record of the pulled image, with all documents that are kept beside it.
-#[allow(clippy::too_many_arguments, reason = "each is one field of the record")]
-fn new_image(
-    store: &Store,
-    id: ImageId,
-    name: String,
+/// What is kept beside an image's layers.
+struct Documents {
     resolved: Resolved,
     config_bytes: Vec<u8>,
-    config: ImageConfig,
-    evidence: &Evidence,
-    layer: Option<crate::model::ids::LayerId>,
-) -> Result<NewImage, ImageError> {
-    let mut big_data = vec![
-        ("manifest".to_owned(), resolved.bytes.clone()),
-        (format!("manifest-{}", resolved.digest), resolved.bytes),
-        (resolved.manifest.config.digest.to_string(), config_bytes),
-    ];
-    let mut kept = judge::kept_or_none(store, &id);
-    kept.merge(evidence);
-    if !kept.is_empty() {
-        let (key, bytes) = judge::keep(&kept).map_err(|_| ImageError::Vanished)?;
-        big_data.push((key, bytes));
+    created: Option<String>,
+    evidence: Evidence,
+}
+
+impl Documents {
+    /// The record of the image with all its documents.
+    fn into_image(
+        self,
+        store: &Store,
+        id: ImageId,
+        name: String,
+        layer: Option<LayerId>,
+    ) -> Result<NewImage, ImageError> {
+        let resolved = self.resolved;
+        let mut big_data = vec![
+            ("manifest".to_owned(), resolved.bytes.clone()),
+            (format!("manifest-{}", resolved.digest), resolved.bytes),
+            (resolved.manifest.config.digest.to_string(), self.config_bytes),
+        ];
+        // The same image under another name has evidence already, which stays true.
+        let mut kept = judge::kept_or_none(store, &id);
+        kept.merge(&self.evidence);
+        if !kept.is_empty() {
+            big_data.push(judge::keep(&kept).map_err(|_| ImageError::Vanished)?);
+        }
+        Ok(NewImage {
+            id,
+            names: vec![name],
+            layer,
+            digest: resolved.digest,
+            created: self.created,
+            big_data,
+            metadata: "{}".to_owned(),
+        })
     }
-    Ok(NewImage {
-        id,
-        names: vec![name],
-        layer,
-        digest: resolved.digest,
-        created: config.created,
-        big_data,
-        metadata: "{}".to_owned(),
-    })
 }
 
 /// The manifest and the config must speak of the same layers, on a platform that runs here.
@@ -231,7 +229,7 @@ fn check_shape(
     } else {
         return Ok(());
     };
-    Err(ImageError::NotAnImage { reference: reference.clone(), fault })
+    Err(ImageError::NotAnImage { reference: reference.to_string(), fault })
 }
 
 fn is_layer(layer: &Descriptor) -> bool {
@@ -244,9 +242,4 @@ fn may_try_next(error: &ImageError) -> bool {
             error.kind(),
             Kind::NotFound | Kind::RegistryUnavailable | Kind::Unauthenticated
         )
-}
-
-/// Whether the digest is the one that was asked for, where one was.
-pub(super) fn is_as_asked(reference: &Reference, digest: &Digest) -> bool {
-    reference.digest().is_none_or(|asked| asked == digest)
 }

@@ -57,7 +57,7 @@ impl Parts {
         source: Source,
         fetched: FetchedManifest,
     ) -> Result<Resolved, ImageError> {
-        let document = |source| ImageError::Document { reference: reference.clone(), source };
+        let document = |source| ImageError::Document { reference: reference.to_string(), source };
         match Document::parse(&fetched.media_type, &fetched.bytes).map_err(document)? {
             Document::Manifest(manifest) => Ok(Resolved {
                 source,
@@ -78,7 +78,7 @@ impl Parts {
                         bytes: fetched.bytes,
                         manifest: *manifest,
                     }),
-                    Document::Index(_) => Err(ImageError::NestedIndex(reference.clone())),
+                    Document::Index(_) => Err(ImageError::NestedIndex(reference.to_string())),
                 }
             }
         }
@@ -86,7 +86,7 @@ impl Parts {
 }
 
 fn registry(step: &'static str, reference: &Reference, source: RegistryError) -> ImageError {
-    ImageError::Registry { step, reference: reference.clone(), source }
+    ImageError::Registry { step, reference: reference.to_string(), source }
 }
 
 /// Mirrors come first and the registry itself last: its word counts, unless it could not be
