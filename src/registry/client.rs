@@ -239,11 +239,10 @@ impl Asker {
         let ping = self.ping(source, "https").await;
         let answer = match ping {
             // Anything else than a connection that could not be made is an answer over TLS.
-            Err(RegistryError::Unreachable { source: error, .. })
-                if source.insecure && error.is_connect() =>
-            {
-                self.ping(source, "http").await
-            }
+            Err(
+                RegistryError::Unreachable { source: error, .. }
+                | RegistryError::NoTls { source: error, .. },
+            ) if source.insecure && error.is_connect() => self.ping(source, "http").await,
             other => other,
         };
         let (base, response) = answer?;

@@ -27,6 +27,7 @@ mod referrers;
 mod retry;
 mod tls;
 mod transport;
+mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
