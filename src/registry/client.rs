@@ -20,7 +20,9 @@ use reqwest::header::RANGE;
 use reqwest::header::WWW_AUTHENTICATE;
 use tokio::time::Instant;
 
+use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::reference::ReferenceError;
+use crate::registry::answer;
 use crate::registry::answer::Refusal;
 use crate::registry::auth;
 use crate::registry::auth::Freshness;
@@ -58,12 +60,29 @@ pub(super) struct Question<'a> {
     pub(super) from: u64,
 }
 
-/// What a registry said.
-pub(super) enum Answer {
+/// What a registry said: a response on its way, or a document that has come.
+pub(super) enum Answer<T> {
     /// This.
-    Found(Response, Box<Asked>),
+    Found(T, Box<Asked>),
     /// 404, and why.
     Missing(Refusal, Box<Asked>),
+}
+
+/// A document that has come whole.
+pub(super) struct Whole {
+    /// Where it came from.
+    pub(super) url: Url,
+    /// What the server says of it.
+    pub(super) headers: HeaderMap,
+    /// Its bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Whole {
+    /// The text of a header; empty if there is none.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 /// How registries are asked.
@@ -114,11 +133,42 @@ impl Asker {
     /// # Errors
     ///
     /// [`RegistryError`] for all but success and 404.
-    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, RegistryError> {
+    pub(super) async fn ask(
+        &self,
+        question: Question<'_>,
+    ) -> Result<Answer<Response>, RegistryError> {
+        self.persist(|| self.attempt(question)).await
+    }
+
+    /// Asks for a document of at most [`DOCUMENT_LIMIT`] bytes; again, too, if it broke off.
+    ///
+    /// # Errors
+    ///
+    /// As [`Asker::ask`].
+    pub(super) async fn read(
+        &self,
+        question: Question<'_>,
+    ) -> Result<Answer<Whole>, RegistryError> {
+        self.persist(|| async move {
+            let (response, asked) = match self.attempt(question).await? {
+                Answer::Found(response, asked) => (response, asked),
+                Answer::Missing(refusal, asked) => return Ok(Answer::Missing(refusal, asked)),
+            };
+            let (url, headers) = (response.url().clone(), response.headers().clone());
+            let bytes = answer::read(response, DOCUMENT_LIMIT, self.patience, &asked).await?;
+            Ok(Answer::Found(Whole { url, headers, bytes }, asked))
+        })
+        .await
+    }
+
+    async fn persist<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, RegistryError> {
         let mut failed = 0;
         loop {
-            let failure = match self.attempt(question).await {
-                Ok(answer) => return Ok(answer),
+            let failure = match attempt().await {
+                Ok(found) => return Ok(found),
                 Err(failure) => failure,
             };
             failed += 1;
@@ -131,7 +181,7 @@ impl Asker {
         }
     }
 
-    async fn attempt(&self, question: Question<'_>) -> Result<Answer, Failure> {
+    async fn attempt(&self, question: Question<'_>) -> Result<Answer<Response>, Failure> {
         let source = question.source;
         let mut host = self.host(source).await?;
         let first = self.authorization(&host, source, Freshness::Kept).await?;
@@ -168,7 +218,7 @@ impl Asker {
         response: Response,
         source: &Source,
         url: &Url,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer<Response>, Failure> {
         let asked = asked(&source.logical.to_string(), url);
         let status = response.status();
         if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
@@ -239,11 +289,10 @@ impl Asker {
         let ping = self.ping(source, "https").await;
         let answer = match ping {
             // Anything else than a connection that could not be made is an answer over TLS.
-            Err(RegistryError::Unreachable { source: error, .. })
-                if source.insecure && error.is_connect() =>
-            {
-                self.ping(source, "http").await
-            }
+            Err(
+                RegistryError::Unreachable { source: error, .. }
+                | RegistryError::NoTls { source: error, .. },
+            ) if source.insecure && error.is_connect() => self.ping(source, "http").await,
             other => other,
         };
         let (base, response) = answer?;

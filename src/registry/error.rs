@@ -104,7 +104,15 @@ pub enum RegistryError {
     /// The TLS stack cannot be set up for a host.
     #[error("cannot set up TLS for {host}; are CA certificates installed?")]
     Tls {
-        /// The registry, or `this program`.
+        /// The registry.
+        host: String,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The HTTP stack cannot be set up for a host.
+    #[error("cannot set up HTTP for {host}; are the proxy settings right?")]
+    Client {
+        /// The registry.
         host: String,
         /// Why.
         source: reqwest::Error,
@@ -112,6 +120,30 @@ pub enum RegistryError {
     /// No connection, or it broke.
     #[error("{asked}: the registry cannot be reached")]
     Unreachable {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The server's certificate is not good.
+    #[error(
+        "{asked}: the server's certificate is not trusted; if it should be, put the certificate of \
+         its authority into certs.d/{host}/ca.crt"
+    )]
+    Untrusted {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// The host as certs.d names it.
+        host: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// Something answers, but not with TLS.
+    #[error(
+        "{asked}: the server does not speak TLS; if it is meant to be used over plain HTTP, set \
+         insecure = true for it in registries.conf"
+    )]
+    NoTls {
         /// What was asked, and where.
         asked: Box<Asked>,
         /// Why.
@@ -270,9 +302,14 @@ impl Classify for RegistryError {
             | Self::Meaningless { .. }
             | Self::Blocked { .. } => Kind::InvalidRequest,
             Self::Read { source, .. } => io_kind(source),
-            Self::Toml { .. } | Self::Configuration { .. } | Self::Tls { .. } => Kind::Internal,
+            Self::Toml { .. }
+            | Self::Configuration { .. }
+            | Self::Tls { .. }
+            | Self::Client { .. } => Kind::Internal,
             Self::CredentialHelper { .. } => Kind::NotSupported,
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::NoTls { .. }
             | Self::TimedOut { .. }
             | Self::Cut { .. }
             | Self::Status { .. }

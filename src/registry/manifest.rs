@@ -1,13 +1,12 @@
 //! Manifests and indexes, by tag or digest.
 
 use crate::oci::digest::Digest;
-use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::reference::Reference;
-use crate::registry::answer;
 use crate::registry::answer::Refusal;
 use crate::registry::client::Answer;
 use crate::registry::client::Asker;
 use crate::registry::client::Question;
+use crate::registry::client::Whole;
 use crate::registry::error::Asked;
 use crate::registry::error::RegistryError;
 use crate::registry::names::Source;
@@ -74,18 +73,13 @@ pub(super) async fn fetch(
         TagOrDigest::Digest(digest) => format!("manifests/{digest}"),
     };
     let question = Question { source, path: &path, accept: ACCEPT, from: 0 };
-    let (response, asked) = match asker.ask(question).await? {
-        Answer::Found(response, asked) => (response, asked),
+    let (whole, asked) = match asker.read(question).await? {
+        Answer::Found(whole, asked) => (whole, asked),
         Answer::Missing(refusal, asked) => return Ok(Found::Nothing(refusal, asked)),
     };
-    let header = |name: &str| {
-        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_owned()
-    };
-    let content_type = header("content-type");
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
-    let named: Option<Digest> = header("docker-content-digest").parse().ok();
-    let bytes = answer::read(response, DOCUMENT_LIMIT, asker.patience, &asked).await?;
+    let media_type = media_type(&whole);
+    let named: Option<Digest> = whole.header("docker-content-digest").parse().ok();
+    let bytes = whole.bytes;
     let digest = match which {
         TagOrDigest::Digest(digest) => digest.clone(),
         // The digest that signatures speak of; the registry's own is only compared.
@@ -97,4 +91,9 @@ pub(super) async fn fetch(
         }
     }
     Ok(Found::Manifest(FetchedManifest { digest, media_type, bytes }))
+}
+
+/// What the server says a document is, without parameters.
+pub(super) fn media_type(whole: &Whole) -> String {
+    whole.header("content-type").split(';').next().unwrap_or_default().trim().to_owned()
 }

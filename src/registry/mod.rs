@@ -27,6 +27,7 @@ mod referrers;
 mod retry;
 mod tls;
 mod transport;
+mod trust;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -257,5 +258,47 @@ impl Registry {
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
         referrers::list(&self.asker, source, subject).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+
+    #[test]
+    fn requests_can_move_between_threads() {
+        let nowhere = PathBuf::from("/nonexistent");
+        let settings = Settings {
+            registries_conf: nowhere.clone(),
+            registries_conf_dir: nowhere,
+            ..Settings::default()
+        };
+        let registry = Registry::new(settings).unwrap();
+        let reference: Reference = "q.io/a:1".parse().unwrap();
+        let digest = Digest::sha256(b"");
+        let text = format!(r#"{{"digest":"{digest}","size":0}}"#);
+        let descriptor: Descriptor = serde_json::from_str(&text).unwrap();
+        let which = TagOrDigest::from(&reference);
+        let source = Source {
+            physical: reference.clone(),
+            logical: reference,
+            insecure: false,
+            login: None,
+            mirror: false,
+        };
+        // They are never polled: that they compile is the test.
+        drop(sendable(registry.manifest(&source, &which)));
+        drop(sendable(registry.manifest_if_exists(&source, &which)));
+        drop(sendable(registry.small_blob(&source, &descriptor, 1)));
+        drop(sendable(registry.referrers(&source, &digest)));
+        drop(sendable(async move {
+            if let Ok(mut stream) = registry.blob(&source, &descriptor).await {
+                stream.next().await;
+            }
+        }));
     }
 }

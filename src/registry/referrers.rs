@@ -6,15 +6,11 @@
 //! must not pass for one without signatures.
 
 use reqwest::Url;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::header::LINK;
 
 use crate::oci::descriptor::Descriptor;
 use crate::oci::digest::Digest;
-use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
 use crate::oci::media_type;
-use crate::registry::answer;
 use crate::registry::client::Answer;
 use crate::registry::client::Asker;
 use crate::registry::client::Question;
@@ -40,20 +36,15 @@ pub(super) async fn list(
     let mut found = Vec::new();
     for page in 0..PAGE_LIMIT {
         let question = Question { source, path: &path, accept: media_type::OCI_INDEX, from: 0 };
-        let (response, asked) = match asker.ask(question).await? {
-            Answer::Found(response, asked) => (response, asked),
+        let (list, asked) = match asker.read(question).await? {
+            Answer::Found(list, asked) => (list, asked),
             Answer::Missing(_, _) if page == 0 => return tagged(asker, source, subject).await,
             Answer::Missing(refusal, asked) => {
                 return Err(RegistryError::Unclear { asked, message: refusal.into_message() });
             }
         };
-        let headers = response.headers();
-        let text =
-            |value: &reqwest::header::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let served = headers.get(CONTENT_TYPE).map(text).unwrap_or_default();
-        let next = headers.get(LINK).map(text).and_then(|link| next(response.url(), &link));
-        let bytes = answer::read(response, DOCUMENT_LIMIT, asker.patience, &asked).await?;
-        found.extend(descriptors(&asked, &served, &bytes)?);
+        let next = next(&list.url, list.header("link"));
+        found.extend(descriptors(&asked, &manifest::media_type(&list), &list.bytes)?);
         if found.len() > REFERRER_LIMIT {
             let (limit, what) = (REFERRER_LIMIT, "entries");
             return Err(RegistryError::TooManyReferrers { asked, limit, what });
@@ -97,7 +88,6 @@ fn descriptors(
     served: &str,
     bytes: &[u8],
 ) -> Result<Vec<Descriptor>, RegistryError> {
-    let served = served.split(';').next().unwrap_or_default().trim();
     match Document::parse(served, bytes) {
         Ok(Document::Index(index)) => Ok(index.manifests),
         Ok(Document::Manifest(_)) => Err(RegistryError::NoIndex { asked: Box::new(asked.clone()) }),

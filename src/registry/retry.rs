@@ -42,7 +42,8 @@ pub(super) enum Again {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let again = match &error {
-            RegistryError::Unreachable { .. } | RegistryError::TimedOut { .. } => Again::Soon,
+            RegistryError::Unreachable { .. } => Again::Soon,
+            // A time-out of the whole is not among them: it was long enough.
             _ => Again::No,
         };
         Self { error, again }

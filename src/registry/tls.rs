@@ -9,16 +9,22 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use reqwest::Certificate;
 use reqwest::Client;
-use reqwest::Identity;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::registry::error::RegistryError;
+use crate::registry::trust;
+use crate::registry::trust::Anyone;
+use crate::registry::trust::Authorities;
 use crate::sys::files;
 
 /// How long a TCP connection and its TLS handshake may take.
@@ -112,10 +118,10 @@ impl Clients {
     }
 
     fn build(&self, host: &str, key: &Key) -> Result<Client, RegistryError> {
-        let tls = |source| RegistryError::Tls { host: host.to_owned(), source };
+        let tls = self.tls(host, key)?;
         // Bytes are hashed as they come: nothing may be unpacked on the way. Redirects are our
         // own business, because a client that follows them shows its certificate to anyone.
-        let mut builder = Client::builder()
+        let builder = Client::builder()
             .user_agent(&self.user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(self.read_timeout)
@@ -124,23 +130,38 @@ impl Clients {
             .no_gzip()
             .no_brotli()
             .no_zstd()
-            .no_deflate();
+            .no_deflate()
+            .tls_backend_preconfigured(tls);
+        builder.build().map_err(|source| RegistryError::Client { host: host.to_owned(), source })
+    }
+
+    fn tls(&self, host: &str, key: &Key) -> Result<rustls::ClientConfig, RegistryError> {
+        let fault = |source| RegistryError::Tls { host: host.to_owned(), source };
+        let mut own = Vec::new();
         for (path, _, _) in key.files.iter().filter(|(path, _, _)| has_extension(path, "crt")) {
-            let certificates = Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(fault(path, "has no certificates in PEM form"));
+            own.extend(certificates(path)?);
+        }
+        let verifier: Arc<dyn ServerCertVerifier> = match key.check {
+            Check::Certificate => Arc::new(Authorities::new(own).map_err(fault)?),
+            Check::Nothing => Arc::new(Anyone),
+        };
+        let builder = rustls::ClientConfig::builder_with_provider(trust::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(fault)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let identity = match key.identify {
+            Identify::Yes => identity(&key.files)?,
+            Identify::No => None,
+        };
+        let mut tls = match identity {
+            Some((chain, private)) => {
+                builder.with_client_auth_cert(chain, private).map_err(fault)?
             }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if key.identify == Identify::Yes
-            && let Some(identity) = identity(&key.files)?
-        {
-            builder = builder.identity(identity);
-        }
-        if key.check == Check::Nothing {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
-        builder.build().map_err(tls)
+            None => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(tls)
     }
 }
 
@@ -162,7 +183,7 @@ fn list(directory: &Path) -> Result<Vec<(PathBuf, Option<SystemTime>, u64)>, Reg
 /// The first client certificate with its key. One of the two alone is a mistake worth an error.
 fn identity(
     files: &[(PathBuf, Option<SystemTime>, u64)],
-) -> Result<Option<Identity>, RegistryError> {
+) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, RegistryError> {
     let mut pairs = Vec::new();
     for (path, _, _) in files {
         let other = match path.extension().and_then(|extension| extension.to_str()) {
@@ -185,12 +206,19 @@ fn identity(
     if pairs.len() > 1 {
         tracing::warn!(used = %certificate.display(), "only the first client certificate is used");
     }
-    let mut pem = read(certificate)?;
-    pem.push(b'\n');
-    pem.extend(read(key)?);
-    let identity = Identity::from_pem(&pem)
-        .map_err(|_| fault(certificate, "is, with its key, no client certificate in PEM form"))?;
-    Ok(Some(identity))
+    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|_| fault(key, "has no private key in PEM form"))?;
+    Ok(Some((certificates(certificate)?, private)))
+}
+
+/// The certificates of a PEM file; none is an error.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+    let bytes = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or_else(|| fault(path, "has no certificates in PEM form"))
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -238,7 +266,7 @@ mod tests {
             let found = clients(root.path()).client(
                 "q.io",
                 Some(&directory),
-                Check::Nothing,
+                Check::Certificate,
                 Identify::Yes,
             );
             let error = found.unwrap_err().to_string();

@@ -4,6 +4,9 @@
 //! certificate stay with the host that was asked first. A redirect never leads from TLS to plain
 //! HTTP, unless the registry is marked insecure.
 
+use std::error::Error;
+use std::io;
+
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::Url;
@@ -67,9 +70,32 @@ async fn hop(clients: &Clients, get: &Get<'_>, url: &Url) -> Result<Response, Re
     {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
-    client.get(url.clone()).headers(headers).send().await.map_err(|error| {
-        RegistryError::Unreachable { asked: asked(get.reference, url), source: error.without_url() }
+    client.get(url.clone()).headers(headers).send().await.map_err(|source| {
+        let (asked, source) = (asked(get.reference, url), source.without_url());
+        match tls_fault(&source) {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                RegistryError::Untrusted { asked, host: named, source }
+            }
+            Some(rustls::Error::InvalidMessage(_)) => RegistryError::NoTls { asked, source },
+            _ => RegistryError::Unreachable { asked, source },
+        }
     })
+}
+
+/// The TLS fault among the causes of an error. I/O errors hide what they carry one step deeper.
+fn tls_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 fn is_redirect(status: StatusCode) -> bool {

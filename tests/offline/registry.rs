@@ -209,7 +209,7 @@ async fn a_registry_that_recovers_is_forgiven() {
     let (registry, client, source) = simple().await;
     registry.fail("/v2/", Fault::Status(502, String::new()), 1);
     registry.fail("/manifests/", Fault::Status(500, String::new()), 1);
-    registry.fail("/manifests/", Fault::Cut(3), 0);
+    registry.fail("/manifests/", Fault::Cut(3), 1);
     assert_eq!(client.tag(&source).await.unwrap(), MANIFEST);
 }
 

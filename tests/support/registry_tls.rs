@@ -50,6 +50,25 @@ impl Tls {
         }
     }
 
+    /// One certificate that signs itself and is marked as an authority: what `openssl req -x509`
+    /// makes. It is for `name`, and good until the end of `last_year`.
+    pub fn self_signed(name: &str, last_year: i32) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            authority: certificate.pem(),
+            client_certificate: String::new(),
+            client_key: String::new(),
+            client_required: false,
+            certificate: certificate.der().to_vec(),
+            key: key.serialize_der(),
+            authority_der: certificate.der().to_vec(),
+        }
+    }
+
     pub fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         use rustls::pki_types::CertificateDer;
         use rustls::pki_types::PrivatePkcs8KeyDer;

@@ -20,6 +20,7 @@ async fn collect(mut stream: BlobStream) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk?);
+        assert!(bytes.len() <= 1_000_000, "more than any blob here has");
     }
     assert!(stream.next().await.is_none());
     Ok(bytes)

@@ -42,13 +42,52 @@ async fn the_hosts_own_authority_is_trusted_and_no_other() {
     let stranger = Client::new("");
     let error = stranger.tag(&stranger.source(&reference)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::RegistryUnavailable);
-    assert!(chain(&error).contains("certificate"), "{}", chain(&error));
+    let advice = format!("certs.d/{}/ca.crt", registry.host());
+    assert!(chain(&error).contains(&advice), "{}", chain(&error));
     let insecure = Client::insecure(&[&registry]);
     assert_eq!(insecure.tag(&insecure.source(&reference)).await.unwrap(), MANIFEST);
     // The files are read again when they change.
     let certs = client.directory.path().join("certs.d").join(registry.host());
     write(&certs.join("ca.crt"), &Tls::make(false).authority);
     assert!(client.tag(&client.source(&reference)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_plain_registry_is_used_only_where_that_is_meant() {
+    let registry = TestRegistry::start().await;
+    registry.put_manifest("a", Some("1"), media_type::OCI_MANIFEST, MANIFEST);
+    let reference = format!("{}/a:1", registry.host());
+    let client = Client::new("");
+    let error = client.tag(&client.source(&reference)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::RegistryUnavailable);
+    assert!(chain(&error).contains("insecure = true"), "{}", chain(&error));
+    let client = Client::insecure(&[&registry]);
+    assert_eq!(client.tag(&client.source(&reference)).await.unwrap(), MANIFEST);
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_trusted_where_it_stands_in_the_hosts_directory() {
+    let tls = Tls::self_signed("127.0.0.1", 4000);
+    let (_registry, client, reference) = over_tls(&tls, Guard::Open, None).await;
+    assert_eq!(client.tag(&client.source(&reference)).await.unwrap(), MANIFEST);
+    let stranger = Client::new("");
+    assert!(stranger.tag(&stranger.source(&reference)).await.is_err());
+    // The same kind of certificate, but another one.
+    let (registry, client, reference) = over_tls(&tls, Guard::Open, None).await;
+    let certs = client.directory.path().join("certs.d").join(registry.host());
+    write(&certs.join("ca.crt"), &Tls::self_signed("127.0.0.1", 4000).authority);
+    assert!(client.tag(&client.source(&reference)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_still_has_its_dates_and_names_checked() {
+    for (name, last_year, expected) in [("127.0.0.2", 4000, "name"), ("127.0.0.1", 2020, "expired")]
+    {
+        let tls = Tls::self_signed(name, last_year);
+        let (_registry, client, reference) = over_tls(&tls, Guard::Open, None).await;
+        let error = client.tag(&client.source(&reference)).await.unwrap_err();
+        assert!(chain(&error).contains(expected), "{}", chain(&error));
+    }
 }
 
 #[tokio::test]
