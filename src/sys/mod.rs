@@ -8,3 +8,4 @@ pub mod files;
 pub mod namespace;
 pub mod process;
 pub mod sysctl;
+pub mod systemd;
