@@ -8,6 +8,7 @@ use crate::container::error::ContainerError;
 use crate::container::now;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
+use crate::runtime::Status;
 use crate::state::ContainerRecord;
 use crate::state::Exit;
 
@@ -42,15 +43,13 @@ impl Containers {
             return Ok(());
         }
         match parts.runtime.state(&record.handler, id).await? {
-            Some(state) if state.is_alive() => {
-                let running = state.is_running();
+            Some(state) if matches!(state.status, Status::Running | Status::Paused) => {
                 parts.records.containers.update(id, |record| {
-                    if running {
-                        record.state = ContainerState::Running;
-                    }
+                    record.state = ContainerState::Running;
                 })?;
                 Ok(())
             }
+            Some(state) if matches!(state.status, Status::Creating | Status::Created) => Ok(()),
             // Its end was not written down: the machine was reset, or its monitor was killed.
             Some(_) | None => parts.record_exit(&record, unknown_end()),
         }
@@ -66,13 +65,12 @@ impl Parts {
     pub(super) async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
         let Some(record) = self.records.containers.by_id(id) else { return Ok(()) };
         let (runtime, looked_up) = (self.runtime.clone(), Arc::clone(&record));
-        let exit = crate::container::blocking(move || {
-            Ok(runtime.exit_of(&looked_up.persist_dir, &looked_up.bundle)?)
-        })
-        .await?;
+        let exit = crate::container::blocking(move || Ok(runtime.exit_of(&looked_up.persist_dir)?))
+            .await?;
         let Some(exit) = exit else { return Ok(()) };
         let finished = i64::try_from(exit.finished.unix_timestamp_nanos()).unwrap_or(i64::MAX);
-        self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })
+        self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })?;
+        Ok(self.runtime.exit_recorded(id)?)
     }
 
     fn record_exit(&self, record: &ContainerRecord, exit: Exit) -> Result<(), ContainerError> {

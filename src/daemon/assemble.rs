@@ -86,7 +86,7 @@ pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Par
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
     let node = Node {
         systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
-        handlers: runtime.handlers(),
+        handlers: runtime.handlers().map(str::to_owned).collect(),
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
         warnings,

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use tokio::runtime::Handle;
+
+use crate::failure::chain;
 use crate::runtime::Runtime;
 use crate::sandbox::error::SandboxError;
 use crate::state::Infra;
@@ -21,10 +24,11 @@ pub(super) fn start(
 ) -> Result<(Infra, PathBuf), SandboxError> {
     let namespaces = &record.namespaces;
     let parent = record.config.cgroup_parent.clone();
+    let tasks = Handle::current();
     let mut enter = |pid: i32| {
-        runtime
-            .enter_pod_cgroup(&parent, &record.id, pid)
-            .map_err(|error| std::io::Error::other(crate::failure::chain(&error)))
+        tasks
+            .block_on(runtime.enter_pod_cgroup(&parent, &record.id, pid))
+            .map_err(|error| std::io::Error::other(chain(&error)))
     };
     let running = pause::start(pause::Start {
         program: Path::new(pause::THIS_PROGRAM),
@@ -49,7 +53,8 @@ pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), Sand
             path: PathBuf::from(format!("/proc/{}", infra.pid)),
             source,
         })?;
-        runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
+        let parent = &record.config.cgroup_parent;
+        Handle::current().block_on(runtime.leave_pod_cgroup(parent, &record.id))?;
     }
     if let Some(pin) = &record.namespaces.pid {
         namespace::unpin(pin)?;

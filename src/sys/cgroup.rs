@@ -243,9 +243,21 @@ pub fn monitor_path(parent: &str, id: &str) -> Result<CgroupPath, CgroupError> {
 ///
 /// [`CgroupError::Parent`].
 pub fn monitor_scope(parent: &str, id: &str) -> Result<(String, String), CgroupError> {
+    Ok((slice_of(parent)?, format!("crio-conmon-{id}.scope")))
+}
+
+/// The slice and the scope of a container, for the systemd manager.
+///
+/// # Errors
+///
+/// [`CgroupError::Parent`].
+pub fn container_scope(parent: &str, id: &str) -> Result<(String, String), CgroupError> {
+    Ok((slice_of(parent)?, format!("crio-{id}.scope")))
+}
+
+fn slice_of(parent: &str) -> Result<String, CgroupError> {
     parent_path(CgroupManager::Systemd, parent)?;
-    let slice = slice(parent).unwrap_or("system.slice");
-    Ok((slice.to_owned(), format!("crio-conmon-{id}.scope")))
+    Ok(slice(parent).unwrap_or("system.slice").to_owned())
 }
 
 /// Which generation of the interface carries the controllers.
@@ -358,6 +370,19 @@ impl Cgroups {
                 .map_err(|source| CgroupError::Read { path: directory, source })?;
         }
         Ok(pids)
+    }
+
+    /// Kills the processes in a cgroup and those below it.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::Read`].
+    pub fn kill(&self, path: &CgroupPath) -> Result<(), CgroupError> {
+        for pid in self.processes(path)? {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        Ok(())
     }
 
     /// Removes a cgroup and those below it; that it is gone already is fine. Waits a little for
