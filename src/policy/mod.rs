@@ -1,1 +1,110 @@
-//! (being written)
+//! Judges whether an image may be used on this node.
+//!
+//! A pure room: it is given the policy, the image and all the evidence, and returns a verdict. It
+//! reads no file (a policy's key files are read once, by the caller's function, when the policy is
+//! loaded), asks no network and looks at no clock, so any verdict can be replayed in a test from
+//! what the log line recorded.
+//!
+//! The language is containers-policy.json(5), to the letter; `policy/README.md` has it on one page.
+//! An image is allowed only if every requirement of the most specific scope accepts it. What is
+//! not built yet, cannot be read or is not understood is a refusal that says so.
+
+mod accept;
+mod document;
+mod error;
+mod evidence;
+mod identity;
+mod json;
+mod keys;
+pub mod namespace;
+mod requirement;
+mod scope;
+mod sigstore_signed;
+mod verdict;
+
+use std::time::SystemTime;
+
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::policy::requirement::Outcome;
+use crate::policy::requirement::Requirement;
+
+pub use crate::policy::document::Policy;
+pub use crate::policy::error::PolicyError;
+pub use crate::policy::evidence::Evidence;
+pub use crate::policy::verdict::Refusal;
+pub use crate::policy::verdict::Unmet;
+pub use crate::policy::verdict::Verdict;
+pub use crate::signature::sigstore::SimpleSigning;
+
+/// What is judged: one manifest, under the name that the user asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The reference as the user wrote it, with its host, before any mirror.
+    pub reference: &'a Reference,
+    /// The digest of the manifest that would run.
+    pub manifest_digest: &'a Digest,
+}
+
+/// Judges `subject` by `policy` and all the evidence that was found for it.
+///
+/// `now` is what remarks on signing times are made against; keys have no time, so no verdict on
+/// them depends on it.
+#[must_use]
+pub fn evaluate(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    evidence: &Evidence,
+    now: SystemTime,
+) -> Verdict {
+    let (scope, requirements) = policy.requirements(subject.reference);
+    let mut by = Vec::new();
+    let mut unmet = Vec::new();
+    for requirement in requirements {
+        let name = requirement.name();
+        match judge(requirement, subject, evidence, now) {
+            Outcome::Accepted(because) => by.push(format!("{name}: {because}")),
+            Outcome::Rejected(reason) => {
+                unmet.push(Unmet { requirement: name.to_owned(), reason });
+            }
+        }
+    }
+    // A policy has no empty list; should there ever be one, silence is not consent.
+    if unmet.is_empty() && !by.is_empty() {
+        return Verdict::Allowed { scope, by };
+    }
+    let image = format!("{}@{}", nameless(subject.reference), subject.manifest_digest);
+    Verdict::Refused(Refusal { image, scope, policy: policy.path().to_owned(), unmet })
+}
+
+fn judge(
+    requirement: &Requirement,
+    subject: &Subject<'_>,
+    evidence: &Evidence,
+    now: SystemTime,
+) -> Outcome {
+    match requirement {
+        Requirement::AcceptAnything => accept::anything(),
+        Requirement::Reject => accept::reject(subject),
+        Requirement::SignedBy => Outcome::not_built("OpenPGP signatures are"),
+        Requirement::SignedBaseLayer => Outcome::not_built("base layer signatures are"),
+        Requirement::SigstoreSigned(requirement) => {
+            sigstore_signed::judge(requirement, subject, evidence, now)
+        }
+    }
+}
+
+/// The reference without a digest: the one that counts is put behind it.
+fn nameless(reference: &Reference) -> String {
+    match reference.tag() {
+        Some(tag) if reference.digest().is_none() => format!("{}:{tag}", reference.repository()),
+        _ => reference.repository(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+#[path = "../../tests/support/keys.rs"]
+mod signers;

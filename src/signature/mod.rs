@@ -1,1 +1,25 @@
-//! (being written)
+//! Says whether a signature is true: formats and mathematics, and nothing else.
+//!
+//! A pure room. It is given keys and bytes, and answers what a signature says once it is proven
+//! to be by one of the keys. Whether that key is trusted for an image, and whether what is signed
+//! is what was asked for, is the policy's business.
+//!
+//! All bytes here come from a registry: everything is parsed strictly, and nothing that a
+//! signature says is returned before its mathematics hold.
+
+pub mod bundle;
+pub mod error;
+pub mod key;
+pub mod sigstore;
+pub mod simple_signing;
+pub mod statement;
+pub mod transparency;
+
+pub use error::SignatureError;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+#[path = "../../tests/support/keys.rs"]
+mod keys;

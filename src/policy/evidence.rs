@@ -1,0 +1,55 @@
+//! All the signatures that were found for an image.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::signature::sigstore::SimpleSigning;
+use crate::signature::sigstore::base64_bytes;
+
+/// All the signatures that were found for an image, none of them proven.
+///
+/// It is kept with the image, so that a container's creation can be judged without the network.
+/// The default says: looked, and found nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Cosign's signatures: payload and annotations.
+    #[serde(default)]
+    pub signatures: Vec<SimpleSigning>,
+    /// Sigstore bundles, as they came.
+    #[serde(default, with = "bundles")]
+    pub bundles: Vec<Vec<u8>>,
+}
+
+impl Evidence {
+    /// The most signatures, and the most bundles, that are looked at: each costs time, and anyone
+    /// who may push to a repository may put more there.
+    pub const LIMIT: usize = 100;
+}
+
+mod bundles {
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
+
+    use crate::policy::evidence::base64_bytes;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bytes(#[serde(with = "base64_bytes")] Vec<u8>);
+
+    pub(super) fn serialize<S: Serializer>(
+        bundles: &[Vec<u8>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(bundles.iter().map(|bundle| Bytes(bundle.clone())))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
+        let bundles = Vec::<Bytes>::deserialize(deserializer)?;
+        Ok(bundles.into_iter().map(|Bytes(bytes)| bytes).collect())
+    }
+}

@@ -1,0 +1,93 @@
+//! Sigstore bundles, as cosign v3 makes them: a DSSE envelope, and what verifies it.
+//!
+//! A bundle names the digest that is signed and no repository. A key-signed bundle carries no key,
+//! only a hint, which is not looked at.
+
+use sigstore_verify::types::Bundle as Parsed;
+use sigstore_verify::types::DsseEnvelope;
+use sigstore_verify::types::SignatureContent;
+use sigstore_verify::types::bundle::VerificationMaterialContent;
+
+use crate::oci::digest::Digest;
+use crate::oci::strict_json;
+use crate::signature::SignatureError;
+use crate::signature::key::PublicKey;
+use crate::signature::statement;
+use crate::signature::transparency;
+use crate::signature::transparency::LogEntry;
+
+/// A bundle as found: nothing in it is proven.
+#[derive(Debug)]
+pub struct Bundle {
+    parsed: Parsed,
+}
+
+/// What a true bundle says.
+#[derive(Debug)]
+pub struct Proven {
+    /// Which of the keys signed it.
+    pub key: usize,
+    /// Where it is in the log, if that was asked for.
+    pub entry: Option<LogEntry>,
+}
+
+impl Bundle {
+    /// Reads a bundle of version 0.1, 0.2 or 0.3.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::Bundle`] when it is none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let parsed = strict_json::parse(bytes).map_err(SignatureError::Bundle)?;
+        Ok(Self { parsed })
+    }
+
+    /// The predicate type that the bundle claims, unproven: good for sorting only.
+    #[must_use]
+    pub fn claimed_predicate(&self) -> Option<String> {
+        let statement = statement::parse(self.envelope().ok()?).ok()?;
+        Some(statement.predicate_type)
+    }
+
+    /// Proves with one of `keys` that `digest` is signed as an image; and, if `logs` are given,
+    /// that one of these logs has seen this very signature.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] says what does not hold.
+    pub fn verify(
+        &self,
+        keys: &[PublicKey],
+        logs: &[PublicKey],
+        digest: &Digest,
+    ) -> Result<Proven, SignatureError> {
+        let envelope = self.envelope()?;
+        if !matches!(
+            self.parsed.verification_material.content,
+            VerificationMaterialContent::PublicKey(_)
+        ) {
+            return Err(SignatureError::Certificate);
+        }
+        let signed = envelope.pae();
+        let (index, key) = keys
+            .iter()
+            .enumerate()
+            .find(|(_, key)| key.verifies(&signed, envelope.signature.sig.as_bytes()))
+            .ok_or(SignatureError::NotByAnyKey)?;
+        statement::signs(&statement::parse(envelope)?, digest)?;
+        let entry = if logs.is_empty() {
+            None
+        } else {
+            let entry = transparency::verify_bundle(&self.parsed, logs, key, digest);
+            Some(entry.map_err(SignatureError::Log)?)
+        };
+        Ok(Proven { key: index, entry })
+    }
+
+    fn envelope(&self) -> Result<&DsseEnvelope, SignatureError> {
+        match &self.parsed.content {
+            SignatureContent::DsseEnvelope(envelope) => Ok(envelope),
+            _ => Err(SignatureError::MessageSignature),
+        }
+    }
+}

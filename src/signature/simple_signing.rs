@@ -1,0 +1,87 @@
+//! The payload of a simple signing signature: which digest, under which name.
+//!
+//! The document is strict, as in containers/image: these keys and no others in its critical part,
+//! each once. `optional` must be there, may be null, and may hold what the signer likes.
+
+use serde::Deserialize;
+use serde::Deserializer;
+
+use crate::oci::digest::Digest;
+use crate::oci::strict_json;
+use crate::signature::SignatureError;
+
+/// The one value of `critical.type` that cosign writes and containers/image accepts.
+const TYPE: &str = "cosign container image signature";
+
+/// What a simple signing payload claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    /// The manifest that is signed.
+    pub digest: Digest,
+    /// The name it is signed under, as the signer wrote it.
+    pub docker_reference: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    critical: Critical,
+    #[serde(deserialize_with = "required")]
+    optional: Option<Optional>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Critical {
+    #[serde(rename = "type")]
+    kind: String,
+    image: Image,
+    identity: Identity,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Image {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    #[serde(rename = "docker-reference")]
+    docker_reference: String,
+}
+
+/// Not used to judge; its known fields must still be of their types.
+#[derive(Deserialize)]
+struct Optional {
+    #[serde(rename = "creator")]
+    _creator: Option<String>,
+    timestamp: Option<f64>,
+}
+
+/// Null is a value here; a missing key is not.
+fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Optional>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+impl Payload {
+    /// Reads a payload whose signature was verified.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] when it is anything else than the document that cosign writes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let document: Document = strict_json::parse(bytes).map_err(SignatureError::Payload)?;
+        let time = document.optional.and_then(|optional| optional.timestamp);
+        if time.is_some_and(|time| time.fract() != 0.0) {
+            return Err(SignatureError::PayloadTime);
+        }
+        let Critical { kind, image, identity } = document.critical;
+        if kind != TYPE {
+            return Err(SignatureError::PayloadType(kind.chars().take(100).collect()));
+        }
+        Ok(Self { digest: image.digest, docker_reference: identity.docker_reference })
+    }
+}
