@@ -360,6 +360,19 @@ impl Cgroups {
         Ok(pids)
     }
 
+    /// Kills the processes in a cgroup and those below it.
+    ///
+    /// # Errors
+    ///
+    /// [`CgroupError::Read`].
+    pub fn kill(&self, path: &CgroupPath) -> Result<(), CgroupError> {
+        for pid in self.processes(path)? {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
     /// Removes a cgroup and those below it; that it is gone already is fine. Waits a little for
     /// processes that are on their way out.
     ///

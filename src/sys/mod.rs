@@ -11,4 +11,5 @@ pub mod namespace;
 pub mod pause;
 pub mod process;
 pub mod sysctl;
+pub mod systemd;
 pub mod xattr;

@@ -34,11 +34,14 @@ use tokio::net::unix::pipe;
 
 mod child;
 mod keeper;
+mod stranger;
 
 pub use child::Child;
 pub use child::Exit;
 pub use keeper::Kept;
 pub use keeper::Report;
+pub use stranger::Stranger;
+pub use stranger::started;
 
 use crate::failure::Classify;
 use crate::failure::Kind;

@@ -239,11 +239,8 @@ fn processes() -> Vec<(i32, Kin)> {
 }
 
 fn kin(pid: i32) -> Option<Kin> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, a parenthesis too (proc_pid_stat(5)).
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(1).map(str::parse);
+    let fields = crate::sys::process::stranger::fields(pid).ok()?;
+    let mut fields = fields.split_ascii_whitespace().skip(1).map(str::parse);
     let mut next = || fields.next()?.ok();
     Some(Kin { parent: next()?, group: next()?, session: next()? })
 }

@@ -1,0 +1,145 @@
+//! The files that a monitor leaves when its container ends.
+//!
+//! `<persist_dir>/exit` is there first and stays; `<exits_dir>/<id>` comes next and is the event.
+//! Both hold the exit code in decimal; the time of the end is the file's change time. A file
+//! `<persist_dir>/oom` says that the kernel killed for memory.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use futures_util::StreamExt;
+use inotify::EventMask;
+use inotify::EventStream;
+use inotify::Inotify;
+use inotify::WatchMask;
+use nix::libc;
+use time::OffsetDateTime;
+
+use crate::model::ids::ContainerId;
+use crate::runtime::Runtime;
+use crate::runtime::error::RuntimeError;
+use crate::sys::files;
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code; 128 and the signal for a killed process.
+    pub code: i32,
+    /// When.
+    pub finished: OffsetDateTime,
+    /// Whether the kernel killed for want of memory.
+    pub oom: bool,
+}
+
+/// The containers that end, one after the other.
+#[derive(Debug)]
+pub struct Exits {
+    directory: PathBuf,
+    events: EventStream<[u8; 4096]>,
+    waiting: VecDeque<ContainerId>,
+}
+
+impl Runtime {
+    /// The containers that ended or will: those whose exit file is there already come first. A
+    /// container may be told more than once.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::File`] when the directory cannot be watched or read.
+    pub fn exits(&self) -> Result<Exits, RuntimeError> {
+        let directory = self.settings().exits_dir.clone();
+        let watch = || {
+            let inotify = Inotify::init()?;
+            // The monitor writes under another name and renames (g_file_set_contents).
+            inotify.watches().add(&directory, WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE)?;
+            inotify.into_event_stream([0; 4096])
+        };
+        let events: io::Result<EventStream<_>> = watch();
+        let events = events.map_err(|source| file_error(&directory, source))?;
+        // Watched first, read second: nothing falls between.
+        let mut exits = Exits { directory, events, waiting: VecDeque::new() };
+        exits.read_directory()?;
+        Ok(exits)
+    }
+
+    /// How a container ended; nothing while it has not.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::File`], [`RuntimeError::ExitFile`].
+    pub fn exit_of(&self, persist_dir: &Path) -> Result<Option<Exit>, RuntimeError> {
+        let path = persist_dir.join("exit");
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path);
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|source| file_error(&path, source))?,
+        };
+        let bytes = files::read_open(&file, 64).map_err(|source| file_error(&path, source))?;
+        let metadata = file.metadata().map_err(|source| file_error(&path, source))?;
+        let nanoseconds =
+            i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        let code = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        let finished = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
+        let (Some(code), Some(finished)) = (code, finished) else {
+            return Err(RuntimeError::ExitFile { path });
+        };
+        Ok(Some(Exit { code, finished, oom: persist_dir.join("oom").exists() }))
+    }
+
+    /// Takes away the event of a container's end, once it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::File`].
+    pub fn exit_recorded(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+        let path = self.settings().exits_dir.join(id.as_str());
+        files::remove(&path).map_err(|source| file_error(&path, source))
+    }
+}
+
+impl Exits {
+    /// The next container that ended. May be dropped and called again.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::File`] when the directory cannot be watched any more.
+    pub async fn next(&mut self) -> Result<ContainerId, RuntimeError> {
+        loop {
+            if let Some(id) = self.waiting.pop_front() {
+                return Ok(id);
+            }
+            let event =
+                self.events.next().await.unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()));
+            let event = event.map_err(|source| file_error(&self.directory, source))?;
+            if event.mask.contains(EventMask::Q_OVERFLOW) {
+                self.read_directory()?;
+            } else if event.mask.contains(EventMask::IGNORED) {
+                return Err(file_error(&self.directory, io::ErrorKind::NotFound.into()));
+            }
+            let name = event.name.as_deref().and_then(|name| name.to_str());
+            // The temporary names that the monitor writes under are no ids.
+            self.waiting.extend(name.and_then(|name| name.parse::<ContainerId>().ok()));
+        }
+    }
+
+    fn read_directory(&mut self) -> Result<(), RuntimeError> {
+        let failed = |source| file_error(&self.directory, source);
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            self.waiting.extend(name.to_str().and_then(|name| name.parse::<ContainerId>().ok()));
+        }
+        Ok(())
+    }
+}
+
+fn file_error(path: &Path, source: io::Error) -> RuntimeError {
+    RuntimeError::File { path: path.to_owned(), source }
+}

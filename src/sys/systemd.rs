@@ -1,0 +1,148 @@
+//! Asks systemd for a scope around a process, over the system bus.
+//!
+//! What is in a scope of its own survives a stop of the service that started it. The scope goes
+//! when its last process does.
+
+use futures_util::StreamExt;
+use zbus::OwnedObjectPath;
+use zbus::Variant;
+
+use crate::failure::Classify;
+use crate::failure::Kind;
+
+/// A scope that systemd did not give.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemdError {
+    /// The system bus, or systemd on it, cannot be reached.
+    #[error("cannot reach systemd on the system bus")]
+    Unreachable {
+        /// What the bus says.
+        source: zbus::Error,
+    },
+    /// systemd refuses.
+    #[error("systemd does not start {scope} in {slice}")]
+    Refused {
+        /// The scope.
+        scope: String,
+        /// The slice it was to be in.
+        slice: String,
+        /// What systemd says.
+        source: zbus::Error,
+    },
+    /// The job was begun and did not end well.
+    #[error("systemd did not start {scope} in {slice}: the job ended with {result:?}")]
+    Job {
+        /// The scope.
+        scope: String,
+        /// The slice it was to be in.
+        slice: String,
+        /// systemd's word for how it ended.
+        result: String,
+    },
+}
+
+impl Classify for SystemdError {
+    fn kind(&self) -> Kind {
+        Kind::Internal
+    }
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        auxiliary: &[(&str, &[(&str, Variant<'_>)])],
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(signal)]
+    fn job_removed(
+        &self,
+        id: u32,
+        job: OwnedObjectPath,
+        unit: String,
+        result: String,
+    ) -> zbus::Result<()>;
+}
+
+/// A connection to systemd.
+#[derive(Debug, Clone)]
+pub struct Systemd {
+    manager: ManagerProxy<'static>,
+}
+
+impl Systemd {
+    /// Connects to the system bus.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError::Unreachable`].
+    pub async fn connect() -> Result<Self, SystemdError> {
+        let unreachable = |source| SystemdError::Unreachable { source };
+        let bus = zbus::Connection::system().await.map_err(unreachable)?;
+        Self::on(&bus).await
+    }
+
+    async fn on(bus: &zbus::Connection) -> Result<Self, SystemdError> {
+        let unreachable = |source| SystemdError::Unreachable { source };
+        let manager = ManagerProxy::new(bus).await.map_err(unreachable)?;
+        // Without it, systemd sends no signals (org.freedesktop.systemd1(5)).
+        manager.subscribe().await.map_err(unreachable)?;
+        Ok(Self { manager })
+    }
+
+    /// Puts a process into a new scope of its own in a slice.
+    ///
+    /// The scope is sent SIGPIPE when the machine shuts down, which a monitor ignores: it is to
+    /// see its container's end. It is ordered after `crio.service`, so it stops before.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn start_scope(
+        &self,
+        slice: &str,
+        scope: &str,
+        pid: u32,
+    ) -> Result<(), SystemdError> {
+        let named = || (scope.to_owned(), slice.to_owned());
+        let refused = |source| {
+            let (scope, slice) = named();
+            SystemdError::Refused { scope, slice, source }
+        };
+        let mut removed = self.manager.receive_job_removed().await.map_err(refused)?;
+        let properties = [
+            ("Slice", Variant::from(slice)),
+            ("PIDs", Variant::from(vec![pid])),
+            ("KillSignal", Variant::from(nix::libc::SIGPIPE)),
+            ("After", Variant::from(vec!["crio.service"])),
+            // Else a scope whose process was killed stays in the list as failed.
+            ("CollectMode", Variant::from("inactive-or-failed")),
+        ];
+        let started = self.manager.start_transient_unit(scope, "replace", &properties, &[]);
+        let job = started.await.map_err(refused)?;
+        while let Some(signal) = removed.next().await {
+            let Ok(end) = signal.args() else { continue };
+            if *end.job() != job {
+                continue;
+            }
+            if end.result() == "done" {
+                return Ok(());
+            }
+            let (scope, slice) = named();
+            return Err(SystemdError::Job { scope, slice, result: end.result().clone() });
+        }
+        Err(refused(zbus::Error::InputOutput(std::sync::Arc::new(
+            std::io::ErrorKind::ConnectionAborted.into(),
+        ))))
+    }
+}
