@@ -81,19 +81,19 @@ pub enum RuntimeError {
         /// The cgroup manager.
         manager: crate::sys::cgroup::CgroupManager,
     },
-    /// The monitor cannot be put into its cgroup.
-    #[error("cannot give the monitor of container {id} its cgroup")]
+    /// The cgroup of a container, its monitor or its pod is at fault.
+    #[error("cannot use the cgroup of {id}")]
     Cgroup {
-        /// The container.
+        /// The container or the pod.
         id: String,
         /// Why.
         #[source]
         source: CgroupError,
     },
-    /// systemd gives no scope for the monitor.
-    #[error("cannot give the monitor of container {id} its scope")]
+    /// systemd gives no scope.
+    #[error("cannot have a scope for {id}")]
     Scope {
-        /// The container.
+        /// The container or the pod.
         id: String,
         /// Why.
         #[source]
@@ -166,6 +166,12 @@ pub enum RuntimeError {
         /// The time it had.
         seconds: u64,
     },
+    /// Blocking work was begun on a thread that knows no reactor.
+    #[error("cgroups are changed on a thread without a reactor")]
+    NoReactor {
+        /// What is missing.
+        source: tokio::runtime::TryCurrentError,
+    },
     /// An exit file does not hold a number.
     #[error("{} holds no exit code", path.display())]
     ExitFile {
@@ -192,6 +198,7 @@ impl Classify for RuntimeError {
             | Self::Refused { .. }
             | Self::Answer { .. }
             | Self::MonitorGone { .. }
+            | Self::NoReactor { .. }
             | Self::ExitFile { .. } => Kind::Internal,
         }
     }

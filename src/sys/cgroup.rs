@@ -237,15 +237,15 @@ pub fn monitor_path(parent: &str, id: &str) -> Result<CgroupPath, CgroupError> {
     Ok(parent_path(CgroupManager::Cgroupfs, parent)?.join(&format!("crio-conmon-{id}")))
 }
 
-/// The slice and the scope of a container's monitor, for the systemd manager.
+/// The slice and the scope `<prefix>-<id>.scope` below a parent, for the systemd manager.
 ///
 /// # Errors
 ///
 /// [`CgroupError::Parent`].
-pub fn monitor_scope(parent: &str, id: &str) -> Result<(String, String), CgroupError> {
+pub fn scope(parent: &str, prefix: &str, id: &str) -> Result<(String, String), CgroupError> {
     parent_path(CgroupManager::Systemd, parent)?;
     let slice = slice(parent).unwrap_or("system.slice");
-    Ok((slice.to_owned(), format!("crio-conmon-{id}.scope")))
+    Ok((slice.to_owned(), format!("{prefix}-{id}.scope")))
 }
 
 /// Which generation of the interface carries the controllers.

@@ -14,21 +14,17 @@ use crioxide::runtime::Create;
 use crioxide::runtime::Created;
 use crioxide::runtime::ExecSync;
 use crioxide::runtime::Executed;
-use crioxide::runtime::Exits;
 use crioxide::runtime::Handler;
-use crioxide::runtime::Input;
 use crioxide::runtime::Runtime;
 use crioxide::runtime::RuntimeError;
 use crioxide::runtime::Settings;
 use crioxide::runtime::Status;
-use crioxide::runtime::Whom;
 use crioxide::sys::cgroup;
 use crioxide::sys::cgroup::Cgroups;
+use futures_util::Stream;
+use futures_util::StreamExt;
 use serde_json::Value;
 use serde_json::json;
-
-const TERM: i32 = 15;
-const KILL: i32 = 9;
 
 /// A directory with a root of busybox, and a runtime that keeps everything in it.
 struct Node {
@@ -58,7 +54,7 @@ impl Node {
         let mut handler = Handler {
             runtime_path: runc,
             runtime_root: path.join("runc"),
-            monitor_path: None,
+            monitor_path: conmon,
             monitor_cgroup: "pod".to_owned(),
             monitor_env: Vec::new(),
             create_timeout: Duration::from_secs(30),
@@ -68,13 +64,12 @@ impl Node {
         let runtime = Runtime::new(Settings {
             handlers: BTreeMap::from([("runc".to_owned(), handler)]),
             default_handler: "runc".to_owned(),
-            conmon,
             exits_dir: path.join("exits"),
             attach_dir: path.join("attach"),
-            log_level: "info".to_owned(),
             cgroup_manager: CgroupManager::Cgroupfs,
             log_size_max: None,
             no_pivot: false,
+            journald: false,
         });
         let parent = format!("/{}", path.file_name().unwrap().to_str().unwrap());
         let node = Self { runtime: runtime.unwrap(), parent, directory };
@@ -110,7 +105,9 @@ impl Node {
             name: "k8s_test".to_owned(),
             handler: "runc".to_owned(),
             log: bundle.join("log"),
-            input: Input::None,
+            tty: false,
+            stdin: false,
+            stdin_once: false,
             cgroup_parent: self.parent.clone(),
             id,
             bundle,
@@ -143,14 +140,14 @@ impl Node {
     }
 
     async fn end(&self, request: &Create) {
-        self.runtime.kill("runc", &request.id, KILL, Whom::All).await.unwrap();
+        self.runtime.kill("runc", &request.id, "SIGKILL", true).await.unwrap();
         wait("the exit file", || self.exit_code(request).is_some()).await;
         self.runtime.delete("runc", &request.id).await.unwrap();
         self.runtime.forget(&request.id, &self.parent).await.unwrap();
     }
 
     fn exit_code(&self, request: &Create) -> Option<i32> {
-        self.runtime.exit_of(&request.persist_dir).unwrap().map(|exit| exit.code)
+        self.runtime.exit_of(&request.persist_dir, &request.bundle).unwrap().map(|exit| exit.code)
     }
 
     /// That nothing of a container is left but its bundle.
@@ -239,7 +236,7 @@ async fn wait(what: &str, mut until: impl FnMut() -> bool) {
     }
 }
 
-async fn next(exits: &mut Exits) -> ContainerId {
+async fn next(exits: &mut (impl Stream<Item = ContainerId> + Unpin)) -> ContainerId {
     tokio::time::timeout(Duration::from_secs(10), exits.next()).await.unwrap().unwrap()
 }
 
@@ -269,9 +266,9 @@ async fn a_container_lives_and_ends() {
     let log = || std::fs::read_to_string(&request.log).unwrap_or_default();
     wait("its first line", || log().ends_with(" stdout F up\n")).await;
 
-    assert_eq!(runtime.kill("runc", id, TERM, Whom::Init).await.unwrap(), Change::Made(()));
+    assert_eq!(runtime.kill("runc", id, "SIGTERM", false).await.unwrap(), Change::Made(()));
     assert_eq!(&next(&mut exits).await, id);
-    let exit = runtime.exit_of(&request.persist_dir).unwrap().unwrap();
+    let exit = runtime.exit_of(&request.persist_dir, &request.bundle).unwrap().unwrap();
     assert_eq!((exit.code, exit.oom), (5, false));
     assert!(
         exit.finished >= before - Duration::from_secs(1)
@@ -279,7 +276,7 @@ async fn a_container_lives_and_ends() {
     );
     let state = runtime.state("runc", id).await.unwrap().unwrap();
     assert_eq!((state.status, state.pid), (Status::Stopped, None));
-    assert_eq!(runtime.kill("runc", id, KILL, Whom::Init).await.unwrap(), Change::Unchanged(()));
+    assert_eq!(runtime.kill("runc", id, "9", false).await.unwrap(), Change::Unchanged(()));
     let late = node.exec(id, &["true"], None).await;
     assert!(matches!(late, Err(RuntimeError::NotRunning { .. })), "{late:?}");
 

@@ -1,0 +1,86 @@
+//! Which cgroups a pod's containers and its own process are in.
+
+use crate::model::ids::ContainerId;
+use crate::model::ids::SandboxId;
+use crate::runtime::Runtime;
+use crate::runtime::error::RuntimeError;
+use crate::sys::cgroup;
+use crate::sys::cgroup::CgroupError;
+use crate::sys::cgroup::CgroupManager;
+use crate::sys::systemd::Scope;
+
+impl Runtime {
+    /// What a runtime spec says about a container's cgroup.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`] for a parent of the other cgroup manager's kind.
+    pub fn cgroups_path(&self, parent: &str, id: &ContainerId) -> Result<String, RuntimeError> {
+        cgroup::cgroups_path(self.manager(), parent, id.as_str()).map_err(of(id.as_str()))
+    }
+
+    /// Checks that a pod's parent cgroup is of the kind that our cgroup manager takes.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`].
+    pub fn cgroups_path_of_pod(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        cgroup::parent_path(self.manager(), parent).map(|_| ()).map_err(of(id.as_str()))
+    }
+
+    /// Moves a process of the pod's own into the pod's cgroup, beside its containers'. Blocks: not
+    /// for a thread that drives requests.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`], [`RuntimeError::Scope`], [`RuntimeError::NoReactor`].
+    pub fn enter_pod_cgroup(
+        &self,
+        parent: &str,
+        id: &SandboxId,
+        pid: i32,
+    ) -> Result<(), RuntimeError> {
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        if self.manager() == CgroupManager::Cgroupfs {
+            let cgroups = self.cgroups().map_err(&failed)?;
+            let entered = cgroups.create(&path).and_then(|()| cgroups.attach(&path, pid));
+            return entered.map_err(&failed);
+        }
+        let (slice, name) = cgroup::scope(parent, "crio", id.as_str()).map_err(&failed)?;
+        let scope = Scope { slice, name, pid, stop_signal: nix::libc::SIGTERM };
+        let handle = reactor()?;
+        handle
+            .block_on(self.start_scope(&scope))
+            .map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
+    }
+
+    /// Removes the cgroup that [`Runtime::enter_pod_cgroup`] made, when its process has ended.
+    /// Blocks: not for a thread that drives requests.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`], [`RuntimeError::NoReactor`].
+    pub fn leave_pod_cgroup(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        if self.manager() == CgroupManager::Systemd {
+            // systemd removes a scope itself when it is empty.
+            return Ok(());
+        }
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        let cgroups = self.cgroups().map_err(&failed)?;
+        reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
+    }
+
+    fn manager(&self) -> CgroupManager {
+        self.settings().cgroup_manager
+    }
+}
+
+fn of(id: &str) -> impl Fn(CgroupError) -> RuntimeError {
+    move |source| RuntimeError::Cgroup { id: id.to_owned(), source }
+}
+
+fn reactor() -> Result<tokio::runtime::Handle, RuntimeError> {
+    tokio::runtime::Handle::try_current().map_err(|source| RuntimeError::NoReactor { source })
+}
