@@ -81,27 +81,19 @@ pub enum RuntimeError {
         /// The cgroup manager.
         manager: crate::sys::cgroup::CgroupManager,
     },
-    /// The monitor cannot be put into its cgroup.
-    #[error("cannot give the monitor of container {id} its cgroup")]
+    /// The cgroup of a container, its monitor or its pod is at fault.
+    #[error("cannot use the cgroup of {id}")]
     Cgroup {
-        /// The container.
+        /// The container or the pod.
         id: String,
         /// Why.
         #[source]
         source: CgroupError,
     },
-    /// The cgroup below a pod's parent cannot be named, made or removed.
-    #[error("cannot use a cgroup below the pod's parent {parent:?}")]
-    PodCgroup {
-        /// The parent, as the kubelet names it.
-        parent: String,
-        /// Why.
-        source: CgroupError,
-    },
-    /// systemd gives no scope for the monitor, or for a pod's own process.
+    /// systemd gives no scope.
     #[error("cannot have a scope for {id}")]
     Scope {
-        /// The container.
+        /// The container or the pod.
         id: String,
         /// Why.
         #[source]
@@ -174,6 +166,12 @@ pub enum RuntimeError {
         /// The time it had.
         seconds: u64,
     },
+    /// Blocking work was begun on a thread that knows no reactor.
+    #[error("cgroups are changed on a thread without a reactor")]
+    NoReactor {
+        /// What is missing.
+        source: tokio::runtime::TryCurrentError,
+    },
     /// An exit file does not hold a number.
     #[error("{} holds no exit code", path.display())]
     ExitFile {
@@ -189,7 +187,7 @@ impl Classify for RuntimeError {
             Self::NotRunning { .. } => Kind::WrongState,
             Self::CreateTimeout { .. } | Self::LogNotReopened { .. } => Kind::Deadline,
             Self::StartMonitor { source, .. } | Self::Run { source, .. } => source.kind(),
-            Self::Cgroup { source, .. } | Self::PodCgroup { source, .. } => source.kind(),
+            Self::Cgroup { source, .. } => source.kind(),
             Self::File { source, .. } | Self::MonitorPipe { source, .. } => io_kind(source),
             Self::Scope { source, .. } => source.kind(),
             Self::Program { .. }
@@ -200,6 +198,7 @@ impl Classify for RuntimeError {
             | Self::Refused { .. }
             | Self::Answer { .. }
             | Self::MonitorGone { .. }
+            | Self::NoReactor { .. }
             | Self::ExitFile { .. } => Kind::Internal,
         }
     }

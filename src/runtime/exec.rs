@@ -63,8 +63,10 @@ pub struct Executed {
     pub stderr: Vec<u8>,
 }
 
-/// The two files that the runtime needs for a command; they go when this does.
+/// The files that the runtime needs for a command, in a directory that goes when this does: a
+/// runtime that is killed leaves files of other names.
 struct Files {
+    directory: PathBuf,
     process: PathBuf,
     pid: PathBuf,
 }
@@ -109,7 +111,7 @@ impl Runtime {
         let Streams { stdout, stderr, .. } = streams;
         match ended {
             Err(_) => {
-                kept.kill_all();
+                kept.end().await;
                 Ok(Executed { exit_code: -1, stdout, stderr: TIMED_OUT.to_vec() })
             }
             Ok(Err(source)) => Err(follow(source)),
@@ -125,10 +127,13 @@ impl Runtime {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{}-{number}", request.id.short(), std::process::id());
-        let directory = self.exec_directory();
+        let directory = self.exec_directory().join(name);
+        std::fs::create_dir(&directory)
+            .map_err(|source| RuntimeError::File { path: directory.clone(), source })?;
         let files = Files {
-            process: directory.join(format!("{name}.json")),
-            pid: directory.join(format!("{name}.pid")),
+            process: directory.join("process.json"),
+            pid: directory.join("pid"),
+            directory,
         };
         let process = serde_json::to_vec(&request.process)
             .map_err(|source| RuntimeError::Answer { id: request.id.to_string(), source })?;
@@ -148,8 +153,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        let _ = files::remove(&self.process);
-        let _ = files::remove(&self.pid);
+        let _ = files::remove_tree(&self.directory);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `<persist_dir>/exit` is there first and stays; `<exits_dir>/<id>` comes next and is the event.
 //! Both hold the exit code in decimal; the time of the end is the file's change time. A file
-//! `<persist_dir>/oom` says that the kernel killed for memory.
+//! `oom`, there or in the bundle (versions of conmon differ), says that the kernel killed for memory.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use futures_util::Stream;
 use futures_util::StreamExt;
 use inotify::EventMask;
 use inotify::EventStream;
@@ -37,8 +38,7 @@ pub struct Exit {
 }
 
 /// The containers that end, one after the other.
-#[derive(Debug)]
-pub struct Exits {
+struct Exits {
     directory: PathBuf,
     events: EventStream<[u8; 4096]>,
     waiting: VecDeque<ContainerId>,
@@ -46,12 +46,15 @@ pub struct Exits {
 
 impl Runtime {
     /// The containers that ended or will: those whose exit file is there already come first. A
-    /// container may be told more than once.
+    /// container may be told more than once. When the directory cannot be watched any more, that is
+    /// said in the log and the stream ends: ask again.
     ///
     /// # Errors
     ///
     /// [`RuntimeError::File`] when the directory cannot be watched or read.
-    pub fn exits(&self) -> Result<Exits, RuntimeError> {
+    pub fn exits(
+        &self,
+    ) -> Result<impl Stream<Item = ContainerId> + Unpin + Send + 'static, RuntimeError> {
         let directory = self.settings().exits_dir.clone();
         let watch = || {
             let inotify = Inotify::init()?;
@@ -64,7 +67,15 @@ impl Runtime {
         // Watched first, read second: nothing falls between.
         let mut exits = Exits { directory, events, waiting: VecDeque::new() };
         exits.read_directory()?;
-        Ok(exits)
+        Ok(Box::pin(futures_util::stream::unfold(exits, |mut exits| async {
+            match exits.next().await {
+                Ok(id) => Some((id, exits)),
+                Err(error) => {
+                    tracing::error!(error = crate::failure::chain(&error), "exits are not seen");
+                    None
+                }
+            }
+        })))
     }
 
     /// How a container ended; nothing while it has not.
@@ -72,7 +83,7 @@ impl Runtime {
     /// # Errors
     ///
     /// [`RuntimeError::File`], [`RuntimeError::ExitFile`].
-    pub fn exit_of(&self, persist_dir: &Path) -> Result<Option<Exit>, RuntimeError> {
+    pub fn exit_of(&self, persist_dir: &Path, bundle: &Path) -> Result<Option<Exit>, RuntimeError> {
         let path = persist_dir.join("exit");
         let file = File::options()
             .read(true)
@@ -88,18 +99,15 @@ impl Runtime {
             i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         let code = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
         let finished = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
+        let oom = [persist_dir, bundle].iter().any(|place| place.join("oom").exists());
         let (Some(code), Some(finished)) = (code, finished) else {
             return Err(RuntimeError::ExitFile { path });
         };
-        Ok(Some(Exit { code, finished, oom: persist_dir.join("oom").exists() }))
+        Ok(Some(Exit { code, finished, oom }))
     }
 
-    /// Takes away the event of a container's end, once it is recorded.
-    ///
-    /// # Errors
-    ///
-    /// [`RuntimeError::File`].
-    pub fn exit_recorded(&self, id: &ContainerId) -> Result<(), RuntimeError> {
+    /// Takes away the event of a container's end.
+    pub(crate) fn remove_exit_event(&self, id: &ContainerId) -> Result<(), RuntimeError> {
         let path = self.settings().exits_dir.join(id.as_str());
         files::remove(&path).map_err(|source| file_error(&path, source))
     }
@@ -107,11 +115,7 @@ impl Runtime {
 
 impl Exits {
     /// The next container that ended. May be dropped and called again.
-    ///
-    /// # Errors
-    ///
-    /// [`RuntimeError::File`] when the directory cannot be watched any more.
-    pub async fn next(&mut self) -> Result<ContainerId, RuntimeError> {
+    async fn next(&mut self) -> Result<ContainerId, RuntimeError> {
         loop {
             if let Some(id) = self.waiting.pop_front() {
                 return Ok(id);

@@ -17,20 +17,18 @@ pub struct Settings {
     pub handlers: BTreeMap<String, Handler>,
     /// The handler for a pod that names none.
     pub default_handler: String,
-    /// The monitor of handlers that name none.
-    pub conmon: PathBuf,
     /// Where monitors leave a file for each container that ended.
     pub exits_dir: PathBuf,
     /// Where monitors make their attach sockets.
     pub attach_dir: PathBuf,
-    /// How much monitors log: one of conmon's own words (`error`, `info`, `debug`…).
-    pub log_level: String,
     /// Who makes cgroups.
     pub cgroup_manager: CgroupManager,
     /// The size at which a container's log starts anew.
-    pub log_size_max: Option<i64>,
+    pub log_size_max: Option<u64>,
     /// Do not use `pivot_root` (for a root that is a ramdisk).
     pub no_pivot: bool,
+    /// Logs go to the journal as well.
+    pub journald: bool,
 }
 
 /// A named way to run containers.
@@ -40,9 +38,10 @@ pub struct Handler {
     pub runtime_path: PathBuf,
     /// Where it keeps its state.
     pub runtime_root: PathBuf,
-    /// The monitor, if it is not the common one.
-    pub monitor_path: Option<PathBuf>,
-    /// Where the monitor's cgroup is: empty or `pod` for the pod's, or the name of a slice.
+    /// The monitor's program.
+    pub monitor_path: PathBuf,
+    /// Where the monitor's cgroup is: `pod` for the pod's, the name of a slice, or empty for
+    /// `system.slice`. With the cgroupfs manager it is the pod's in any case.
     pub monitor_cgroup: String,
     /// The environment of the monitor, which the runtime inherits.
     pub monitor_env: Vec<(String, String)>,
@@ -63,8 +62,7 @@ impl Settings {
         let default = self.default_handler.clone();
         let mut missing = Vec::new();
         for (name, handler) in &self.handlers {
-            let monitor = handler.monitor_path.as_deref().unwrap_or(&self.conmon);
-            for path in [&handler.runtime_path, monitor] {
+            for path in [&handler.runtime_path, &handler.monitor_path] {
                 let Err(source) = runnable(path) else { continue };
                 if *name == default {
                     let (handler, path) = (name.clone(), path.to_owned());

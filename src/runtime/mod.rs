@@ -28,20 +28,18 @@ pub use crate::runtime::error::RuntimeError;
 pub use crate::runtime::exec::ExecSync;
 pub use crate::runtime::exec::Executed;
 pub use crate::runtime::exit_file::Exit;
-pub use crate::runtime::exit_file::Exits;
 pub use crate::runtime::features::Features;
 pub use crate::runtime::handlers::Handler;
 pub use crate::runtime::handlers::Settings;
 pub use crate::runtime::monitor::Create;
 pub use crate::runtime::monitor::Created;
-pub use crate::runtime::monitor::Input;
 pub use crate::runtime::runc::RuntimeState;
 pub use crate::runtime::runc::Status;
-pub use crate::runtime::runc::Whom;
 pub use crate::sys::cgroup::CgroupManager;
 
 use crate::sys::cgroup::CgroupError;
 use crate::sys::cgroup::Cgroups;
+use crate::sys::systemd::Scope;
 use crate::sys::systemd::Systemd;
 use crate::sys::systemd::SystemdError;
 
@@ -55,7 +53,7 @@ pub struct Runtime {
 struct Shared {
     settings: Settings,
     exec_directory: PathBuf,
-    systemd: tokio::sync::OnceCell<Systemd>,
+    systemd: tokio::sync::Mutex<Option<Systemd>>,
 }
 
 impl Runtime {
@@ -68,6 +66,9 @@ impl Runtime {
     pub fn new(settings: Settings) -> Result<Self, RuntimeError> {
         let settings = settings.checked()?;
         let exec_directory = settings.attach_dir.join("exec");
+        // What commands of an earlier life left when it was killed.
+        crate::sys::files::remove_tree(&exec_directory)
+            .map_err(|source| file(&exec_directory, source))?;
         for path in [&settings.exits_dir, &settings.attach_dir, &exec_directory] {
             std::fs::create_dir_all(path).map_err(|source| file(path, source))?;
         }
@@ -75,7 +76,7 @@ impl Runtime {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&exec_directory, private)
             .map_err(|source| file(&exec_directory, source))?;
-        let systemd = tokio::sync::OnceCell::new();
+        let systemd = tokio::sync::Mutex::new(None);
         Ok(Self { shared: Arc::new(Shared { settings, exec_directory, systemd }) })
     }
 
@@ -86,8 +87,9 @@ impl Runtime {
     }
 
     /// The names of the runtime handlers that can be used, the default among them.
-    pub fn handlers(&self) -> impl Iterator<Item = &str> {
-        self.settings().handlers.keys().map(String::as_str)
+    #[must_use]
+    pub fn handlers(&self) -> Vec<String> {
+        self.settings().handlers.keys().cloned().collect()
     }
 
     /// The name of the default handler.
@@ -115,9 +117,17 @@ impl Runtime {
         Cgroups::mounted()
     }
 
-    /// The connection to systemd, made when it is first needed.
-    async fn systemd(&self) -> Result<&Systemd, SystemdError> {
-        self.shared.systemd.get_or_try_init(Systemd::connect).await
+    /// Asks systemd for a scope. The connection is made when it is first needed, and once more
+    /// when it turns out to be cut: the bus may have been restarted.
+    async fn start_scope(&self, scope: &Scope) -> Result<(), SystemdError> {
+        let mut systemd = self.shared.systemd.lock().await;
+        if let Some(systemd) = systemd.as_ref() {
+            match systemd.start_scope(scope).await {
+                Err(error) if error.is_cut() => {}
+                answer => return answer,
+            }
+        }
+        systemd.insert(Systemd::connect().await?).start_scope(scope).await
     }
 }
 

@@ -31,9 +31,16 @@ use crate::sys::files;
 use crate::sys::process::Command;
 use crate::sys::process::readable;
 use crate::sys::process::started;
+use crate::sys::systemd::Scope;
 
 /// conmon's answer: a number, and at most 8 KiB of the runtime's words, escaped.
 const ANSWER_LIMIT: u64 = 64 * 1024;
+
+/// How much a monitor tells the system's log.
+const LOG_LEVEL: &str = "info";
+
+/// The slice of monitors that have none configured, as systemd's own services have.
+const NODE_SLICE: &str = "system.slice";
 
 /// A container to create.
 #[derive(Debug, Clone)]
@@ -50,23 +57,14 @@ pub struct Create {
     pub persist_dir: PathBuf,
     /// The log.
     pub log: PathBuf,
-    /// What its standard input is.
-    pub input: Input,
+    /// Whether its three streams are a terminal.
+    pub tty: bool,
+    /// Whether it has a standard input.
+    pub stdin: bool,
+    /// Whether that ends when its first client goes.
+    pub stdin_once: bool,
     /// The pod's cgroup, as the kubelet names it.
     pub cgroup_parent: String,
-}
-
-/// What a container's standard input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Input {
-    /// Nothing.
-    None,
-    /// A pipe, closed when the first client goes.
-    PipeOnce,
-    /// A pipe, open until the container ends.
-    Pipe,
-    /// A terminal, for all three streams.
-    Terminal,
 }
 
 /// A container that was created.
@@ -177,10 +175,9 @@ impl Runtime {
     ) -> Command {
         let settings = self.settings();
         let (id, bundle) = (request.id.as_str(), &request.bundle);
-        let monitor = handler.monitor_path.as_ref().unwrap_or(&settings.conmon);
         let mut root = std::ffi::OsString::from("--root=");
         root.push(&handler.runtime_root);
-        let mut command = Command::new(monitor).directory(bundle);
+        let mut command = Command::new(&handler.monitor_path).directory(bundle);
         for (name, value) in &handler.monitor_env {
             command = command.env(name, value);
         }
@@ -197,7 +194,7 @@ impl Runtime {
         command = command.arg("-b").arg(bundle).args(["-c", id]);
         command = command.arg("--exit-dir").arg(&settings.exits_dir);
         command = command.arg("-l").arg(&request.log);
-        command = command.args(["--log-level", &settings.log_level, "-n", &request.name]);
+        command = command.args(["--log-level", LOG_LEVEL, "-n", &request.name]);
         command = command.arg("-P").arg(bundle.join("conmon-pidfile"));
         command = command.arg("-p").arg(bundle.join("pidfile"));
         command = command.arg("--persist-dir").arg(&request.persist_dir);
@@ -208,20 +205,23 @@ impl Runtime {
         if settings.cgroup_manager == CgroupManager::Systemd {
             command = command.arg("-s");
         }
-        if let Some(size) = settings.log_size_max.filter(|size| *size >= 0) {
+        if let Some(size) = settings.log_size_max {
             command = command.args(["--log-size-max", &size.to_string()]);
         }
         if handler.no_sync_log {
             command = command.arg("--no-sync-log");
         }
+        if settings.journald {
+            command = command.args(["--log-path", "journald:"]);
+        }
         if settings.no_pivot {
             command = command.arg("--no-pivot");
         }
-        command.args(match request.input {
-            Input::None => &[][..],
-            Input::PipeOnce => &["-i"],
-            Input::Pipe => &["--leave-stdin-open", "-i"],
-            Input::Terminal => &["-t"],
+        command.args(match (request.tty, request.stdin, request.stdin_once) {
+            (true, ..) => &["-t"][..],
+            (false, false, _) => &[],
+            (false, true, true) => &["-i"],
+            (false, true, false) => &["--leave-stdin-open", "-i"],
         })
     }
 
@@ -237,23 +237,21 @@ impl Runtime {
         let failed = |source| RuntimeError::Cgroup { id: id.to_string(), source };
         let manager = self.settings().cgroup_manager;
         let name = handler.monitor_cgroup.as_str();
-        let in_pod = matches!(name, "" | "pod");
-        match manager {
-            CgroupManager::Cgroupfs if in_pod => {
+        match (manager, name) {
+            (CgroupManager::Cgroupfs, "" | "pod") => {
                 let path = cgroup::monitor_path(parent, id.as_str()).map_err(failed)?;
                 let cgroups = self.cgroups().map_err(failed)?;
                 cgroups.create(&path).and_then(|()| cgroups.attach(&path, pid)).map_err(failed)
             }
-            CgroupManager::Systemd if in_pod || name.ends_with(".slice") => {
-                let parent = if in_pod { parent } else { name };
-                let (slice, scope) = cgroup::monitor_scope(parent, id.as_str()).map_err(failed)?;
-                let pid = u32::try_from(pid).unwrap_or_default();
-                let systemd = self.systemd().await;
-                let scoped = match systemd {
-                    Ok(systemd) => systemd.start_scope(&slice, &scope, pid).await,
-                    Err(error) => Err(error),
-                };
-                scoped.map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
+            (CgroupManager::Systemd, _) if scoped_in(name, parent).is_some() => {
+                let slice = scoped_in(name, parent).unwrap_or(NODE_SLICE);
+                let (slice, name) =
+                    cgroup::scope(slice, "crio-conmon", id.as_str()).map_err(failed)?;
+                // conmon ignores SIGPIPE: it is to see its container's end when the machine stops.
+                let stop_signal = nix::libc::SIGPIPE;
+                self.start_scope(&Scope { slice, name, pid, stop_signal })
+                    .await
+                    .map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
             }
             _ => Err(RuntimeError::MonitorCgroup { name: name.to_owned(), manager }),
         }
@@ -268,7 +266,7 @@ impl Runtime {
     pub async fn forget(&self, id: &ContainerId, cgroup_parent: &str) -> Result<(), RuntimeError> {
         let link = self.settings().attach_dir.join(id.as_str());
         files::remove(&link).map_err(|source| RuntimeError::File { path: link, source })?;
-        self.exit_recorded(id)?;
+        self.remove_exit_event(id)?;
         // systemd removes a scope itself when it is empty.
         if self.settings().cgroup_manager == CgroupManager::Systemd {
             return Ok(());
@@ -336,6 +334,15 @@ impl Drop for Undo {
         if let (Some(request), Ok(handle)) = (request, tokio::runtime::Handle::try_current()) {
             handle.spawn(async move { runtime.clear(&request).await });
         }
+    }
+}
+
+/// The parent that the setting for monitors' cgroups means, if it fits systemd.
+fn scoped_in<'a>(setting: &'a str, parent: &'a str) -> Option<&'a str> {
+    match setting {
+        "" => Some(NODE_SLICE),
+        "pod" => Some(parent),
+        slice => slice.ends_with(".slice").then_some(slice),
     }
 }
 

@@ -1,87 +1,86 @@
-//! The cgroups of pods: their names in a spec, and that of a pod's own process.
-//!
-//! A pod's own process (the pause program) is no container of the runtime's, so its cgroup is made
-//! here, beside those of the pod's containers and named like them.
+//! Which cgroups a pod's containers and its own process are in.
 
 use crate::model::ids::ContainerId;
 use crate::model::ids::SandboxId;
 use crate::runtime::Runtime;
 use crate::runtime::error::RuntimeError;
 use crate::sys::cgroup;
+use crate::sys::cgroup::CgroupError;
 use crate::sys::cgroup::CgroupManager;
+use crate::sys::systemd::Scope;
 
 impl Runtime {
-    /// What `linux.cgroupsPath` of a container's spec says.
+    /// What a runtime spec says about a container's cgroup.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError::PodCgroup`] for a parent of the other cgroup manager's kind.
+    /// [`RuntimeError::Cgroup`] for a parent of the other cgroup manager's kind.
     pub fn cgroups_path(&self, parent: &str, id: &ContainerId) -> Result<String, RuntimeError> {
-        let manager = self.settings().cgroup_manager;
-        cgroup::cgroups_path(manager, parent, id.as_str()).map_err(failed(parent))
+        cgroup::cgroups_path(self.manager(), parent, id.as_str()).map_err(of(id.as_str()))
     }
 
-    /// Checks that the cgroup parent of a pod is one that our manager can use.
+    /// Checks that a pod's parent cgroup is of the kind that our cgroup manager takes.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError::PodCgroup`].
-    pub fn check_cgroup_parent(&self, parent: &str) -> Result<(), RuntimeError> {
-        let manager = self.settings().cgroup_manager;
-        cgroup::parent_path(manager, parent).map(|_| ()).map_err(failed(parent))
+    /// [`RuntimeError::Cgroup`].
+    pub fn cgroups_path_of_pod(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        cgroup::parent_path(self.manager(), parent).map(|_| ()).map_err(of(id.as_str()))
     }
 
-    /// Moves a pod's own process into a cgroup made for it.
+    /// Moves a process of the pod's own into the pod's cgroup, beside its containers'. Blocks: not
+    /// for a thread that drives requests.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError::PodCgroup`], [`RuntimeError::Scope`].
-    pub async fn enter_pod_cgroup(
+    /// [`RuntimeError::Cgroup`], [`RuntimeError::Scope`], [`RuntimeError::NoReactor`].
+    pub fn enter_pod_cgroup(
         &self,
         parent: &str,
         id: &SandboxId,
         pid: i32,
     ) -> Result<(), RuntimeError> {
-        let scope = |source| RuntimeError::Scope { id: id.to_string(), source };
-        match self.settings().cgroup_manager {
-            CgroupManager::Systemd => {
-                let (slice, name) =
-                    cgroup::container_scope(parent, id.as_str()).map_err(failed(parent))?;
-                let pid = u32::try_from(pid).unwrap_or_default();
-                let systemd = self.systemd().await.map_err(scope)?;
-                systemd.start_scope(&slice, &name, pid).await.map_err(scope)
-            }
-            CgroupManager::Cgroupfs => {
-                let path = self.pod_path(parent, id)?;
-                let cgroups = self.cgroups().map_err(failed(parent))?;
-                let entered = cgroups.create(&path).and_then(|()| cgroups.attach(&path, pid));
-                entered.map_err(failed(parent))
-            }
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        if self.manager() == CgroupManager::Cgroupfs {
+            let cgroups = self.cgroups().map_err(&failed)?;
+            let entered = cgroups.create(&path).and_then(|()| cgroups.attach(&path, pid));
+            return entered.map_err(&failed);
         }
+        let (slice, name) = cgroup::scope(parent, "crio", id.as_str()).map_err(&failed)?;
+        let scope = Scope { slice, name, pid, stop_signal: nix::libc::SIGTERM };
+        let handle = reactor()?;
+        handle
+            .block_on(self.start_scope(&scope))
+            .map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
     }
 
-    /// Takes the cgroup of a pod's own process away, once that is gone. Gone already is fine.
+    /// Removes the cgroup that [`Runtime::enter_pod_cgroup`] made, when its process has ended.
+    /// Blocks: not for a thread that drives requests.
     ///
     /// # Errors
     ///
-    /// [`RuntimeError::PodCgroup`].
-    pub async fn leave_pod_cgroup(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
-        // systemd removes a scope itself when it is empty.
-        if self.settings().cgroup_manager == CgroupManager::Systemd {
+    /// [`RuntimeError::Cgroup`], [`RuntimeError::NoReactor`].
+    pub fn leave_pod_cgroup(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        if self.manager() == CgroupManager::Systemd {
+            // systemd removes a scope itself when it is empty.
             return Ok(());
         }
-        let path = self.pod_path(parent, id)?;
-        let cgroups = self.cgroups().map_err(failed(parent))?;
-        cgroups.remove(&path).await.map_err(failed(parent))
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        let cgroups = self.cgroups().map_err(&failed)?;
+        reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
     }
 
-    fn pod_path(&self, parent: &str, id: &SandboxId) -> Result<cgroup::CgroupPath, RuntimeError> {
-        let manager = self.settings().cgroup_manager;
-        cgroup::container_path(manager, parent, id.as_str()).map_err(failed(parent))
+    fn manager(&self) -> CgroupManager {
+        self.settings().cgroup_manager
     }
 }
 
-fn failed(parent: &str) -> impl FnOnce(cgroup::CgroupError) -> RuntimeError {
-    let parent = parent.to_owned();
-    move |source| RuntimeError::PodCgroup { parent, source }
+fn of(id: &str) -> impl Fn(CgroupError) -> RuntimeError {
+    move |source| RuntimeError::Cgroup { id: id.to_owned(), source }
+}
+
+fn reactor() -> Result<tokio::runtime::Handle, RuntimeError> {
+    tokio::runtime::Handle::try_current().map_err(|source| RuntimeError::NoReactor { source })
 }

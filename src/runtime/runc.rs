@@ -32,6 +32,20 @@ pub struct RuntimeState {
     pub pid: Option<i32>,
 }
 
+impl RuntimeState {
+    /// Whether it has a process.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.status != Status::Stopped
+    }
+
+    /// Whether it was started and has not ended. A frozen one counts, as the CRI has no word for it.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
+    }
+}
+
 /// What a container is doing (runtime spec, "State").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +80,7 @@ impl Runtime {
         self.ask(command, "start", id).await.map(|_| ())
     }
 
-    /// Sends a signal to the first process of a container, or to all of them. That there is no
+    /// Sends a signal, by name or number, to the first process of a container, or to all. That there is no
     /// process left is fine, and so is that there is no container.
     ///
     /// # Errors
@@ -76,18 +90,18 @@ impl Runtime {
         &self,
         handler: &str,
         id: &ContainerId,
-        signal: i32,
-        whom: Whom,
+        signal: &str,
+        all: bool,
     ) -> Result<Change, RuntimeError> {
         let handler = self.handler(handler)?;
         if !is_known(handler, id) {
             return Ok(Change::Unchanged(()));
         }
         let mut command = self.command(handler).arg("kill");
-        if whom == Whom::All {
+        if all {
             command = command.arg("--all");
         }
-        let command = command.args([id.as_str(), &signal.to_string()]);
+        let command = command.args(["--", id.as_str(), signal]);
         match self.ask(command, "kill", id).await {
             Ok(_) => Ok(Change::Made(())),
             Err(RuntimeError::NotRunning { .. }) => Ok(Change::Unchanged(())),
@@ -188,15 +202,6 @@ impl Runtime {
         }
         Err(refusal(verb, id, &output.stderr))
     }
-}
-
-/// Which processes of a container a signal goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
-    /// The first one.
-    Init,
-    /// All of them.
-    All,
 }
 
 /// `PATH` as this program has it: hooks, and helpers such as criu, are looked for in it.

@@ -237,27 +237,15 @@ pub fn monitor_path(parent: &str, id: &str) -> Result<CgroupPath, CgroupError> {
     Ok(parent_path(CgroupManager::Cgroupfs, parent)?.join(&format!("crio-conmon-{id}")))
 }
 
-/// The slice and the scope of a container's monitor, for the systemd manager.
+/// The slice and the scope `<prefix>-<id>.scope` below a parent, for the systemd manager.
 ///
 /// # Errors
 ///
 /// [`CgroupError::Parent`].
-pub fn monitor_scope(parent: &str, id: &str) -> Result<(String, String), CgroupError> {
-    Ok((slice_of(parent)?, format!("crio-conmon-{id}.scope")))
-}
-
-/// The slice and the scope of a container, for the systemd manager.
-///
-/// # Errors
-///
-/// [`CgroupError::Parent`].
-pub fn container_scope(parent: &str, id: &str) -> Result<(String, String), CgroupError> {
-    Ok((slice_of(parent)?, format!("crio-{id}.scope")))
-}
-
-fn slice_of(parent: &str) -> Result<String, CgroupError> {
+pub fn scope(parent: &str, prefix: &str, id: &str) -> Result<(String, String), CgroupError> {
     parent_path(CgroupManager::Systemd, parent)?;
-    Ok(slice(parent).unwrap_or("system.slice").to_owned())
+    let slice = slice(parent).unwrap_or("system.slice");
+    Ok((slice.to_owned(), format!("{prefix}-{id}.scope")))
 }
 
 /// Which generation of the interface carries the controllers.

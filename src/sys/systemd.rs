@@ -42,6 +42,18 @@ pub enum SystemdError {
     },
 }
 
+impl SystemdError {
+    /// Whether the connection is no use any more.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { source, .. } => matches!(source, zbus::Error::InputOutput(_)),
+            Self::Job { .. } => false,
+        }
+    }
+}
+
 impl Classify for SystemdError {
     fn kind(&self) -> Kind {
         Kind::Internal
@@ -74,6 +86,19 @@ trait Manager {
     ) -> zbus::Result<()>;
 }
 
+/// A scope to start.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The slice that it is to be in.
+    pub slice: String,
+    /// Its name, ending in `.scope`.
+    pub name: String,
+    /// The process that it begins with.
+    pub pid: i32,
+    /// What its processes are sent when the machine shuts down.
+    pub stop_signal: i32,
+}
+
 /// A connection to systemd.
 #[derive(Debug, Clone)]
 pub struct Systemd {
@@ -100,35 +125,27 @@ impl Systemd {
         Ok(Self { manager })
     }
 
-    /// Puts a process into a new scope of its own in a slice.
+    /// Puts a process into a new scope of its own.
     ///
-    /// The scope is sent SIGPIPE when the machine shuts down, which a monitor ignores: it is to
-    /// see its container's end. It is ordered after `crio.service`, so it stops before.
+    /// The scope is ordered after `crio.service`, so it is stopped before that.
     ///
     /// # Errors
     ///
     /// [`SystemdError`].
-    pub async fn start_scope(
-        &self,
-        slice: &str,
-        scope: &str,
-        pid: u32,
-    ) -> Result<(), SystemdError> {
-        let named = || (scope.to_owned(), slice.to_owned());
-        let refused = |source| {
-            let (scope, slice) = named();
-            SystemdError::Refused { scope, slice, source }
-        };
+    pub async fn start_scope(&self, scope: &Scope) -> Result<(), SystemdError> {
+        let (named, slice) = (|| scope.name.clone(), || scope.slice.clone());
+        let refused = |source| SystemdError::Refused { scope: named(), slice: slice(), source };
+        let pid = u32::try_from(scope.pid).unwrap_or_default();
         let mut removed = self.manager.receive_job_removed().await.map_err(refused)?;
         let properties = [
-            ("Slice", Variant::from(slice)),
+            ("Slice", Variant::from(scope.slice.as_str())),
             ("PIDs", Variant::from(vec![pid])),
-            ("KillSignal", Variant::from(nix::libc::SIGPIPE)),
+            ("KillSignal", Variant::from(scope.stop_signal)),
             ("After", Variant::from(vec!["crio.service"])),
             // Else a scope whose process was killed stays in the list as failed.
             ("CollectMode", Variant::from("inactive-or-failed")),
         ];
-        let started = self.manager.start_transient_unit(scope, "replace", &properties, &[]);
+        let started = self.manager.start_transient_unit(&scope.name, "replace", &properties, &[]);
         let job = started.await.map_err(refused)?;
         while let Some(signal) = removed.next().await {
             let Ok(end) = signal.args() else { continue };
@@ -138,8 +155,8 @@ impl Systemd {
             if end.result() == "done" {
                 return Ok(());
             }
-            let (scope, slice) = named();
-            return Err(SystemdError::Job { scope, slice, result: end.result().clone() });
+            let result = end.result().clone();
+            return Err(SystemdError::Job { scope: named(), slice: slice(), result });
         }
         Err(refused(zbus::Error::InputOutput(std::sync::Arc::new(
             std::io::ErrorKind::ConnectionAborted.into(),

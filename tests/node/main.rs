@@ -17,5 +17,6 @@ mod daemon;
 mod layers;
 mod network;
 mod pause;
+mod runtime;
 mod spec;
 mod storage;

@@ -50,7 +50,7 @@ fn a_container_is_named_as_the_runtime_wants_it() {
     );
     assert_eq!(monitor_path("", "7").unwrap().as_str(), "/crio/crio-conmon-7");
     assert_eq!(
-        monitor_scope("a.slice", "7").unwrap(),
+        scope("a.slice", "crio-conmon", "7").unwrap(),
         ("a.slice".to_owned(), "crio-conmon-7.scope".to_owned())
     );
 }

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::libc;
 use tokio::io::AsyncReadExt;
@@ -24,6 +25,9 @@ use crate::sys::process::Child;
 use crate::sys::process::Command;
 use crate::sys::process::Exit;
 use crate::sys::process::ProcessError;
+
+/// How long killed processes may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A process under a keeper. Dropped, everything below the keeper is killed.
 #[derive(Debug)]
@@ -101,6 +105,22 @@ impl Kept {
         let [a, b, c, d, e, f, g, h] = bytes;
         let (pid, status) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]));
         Ok(Some(Report { pid, exit: decode(status) }))
+    }
+
+    /// Kills everything below the keeper, as [`Kept::kill_all`], and waits until it is gone: some
+    /// seconds at most, as a process in the middle of disk I/O is not interrupted.
+    pub async fn end(self) {
+        let gone = async {
+            loop {
+                // A second time for what was just being started.
+                self.kill_all();
+                let ended = tokio::time::timeout(Duration::from_millis(50), self.keeper.ended());
+                if ended.await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, gone).await;
     }
 
     /// Lets what is still below the keeper live on, without it.
