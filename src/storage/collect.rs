@@ -135,6 +135,7 @@ impl Store {
             held.iter().filter(|layer| listed(layer)).map(|layer| layer.file).collect();
         for id in ids {
             self.release_mount(id)?;
+            self.mark_pending(id)?;
         }
         held.rows().retain(|row| !row.record.as_ref().is_some_and(|layer| listed(layer)));
         for file in files {
@@ -168,6 +169,18 @@ impl Store {
         Ok(false)
     }
 
+    /// Notes in a layer's directory that it is to have no record, so that the next
+    /// [`Store::open`] removes it if this is cut off.
+    fn mark_pending(&self, id: &LayerId) -> Result<(), StorageError> {
+        let path = self.layer_directory(id).join(PENDING);
+        match std::fs::File::create(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StorageError::io("create", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Renames all files of a layer that has no record into a staging directory.
     fn displace_layer(&self, id: &LayerId) -> Result<Staging, StorageError> {
         let trash = Staging::new(&self.staging())?;
@@ -175,15 +188,20 @@ impl Store {
         if let Ok(place) = Place::read(&directory) {
             staging::remove(&self.overlay().join("l").join(place.link))?;
         }
-        displace(&directory, &trash, "layer")?;
-        displace(&self.tar_split(id), &trash, "tar-split")?;
-        displace(&self.root().join("overlay-layers").join(id.as_str()), &trash, "data")?;
+        match std::fs::rename(&directory, trash.path("layer")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StorageError::io("remove", &directory)(error));
+            }
+            _ => {}
+        }
+        staging::remove(&self.tar_split(id))?;
+        staging::remove(&self.root().join("overlay-layers").join(id.as_str()))?;
         Ok(trash)
     }
 
     /// Removes what an earlier run left: see the head of [`crate::storage`].
     pub(super) fn clean_up(&self) -> Result<(), StorageError> {
-        staging::remove_stale(&self.staging())?;
+        staging::remove_stale(&self.staging(), &self.root().join("overlay-layers"))?;
         let mut held = self.inner.layers.hold(Hold::Write)?;
         let incomplete: Vec<LayerId> =
             held.iter().filter(|layer| layer.incomplete).map(|layer| layer.id.clone()).collect();
@@ -199,30 +217,37 @@ impl Store {
                 trash.push(self.displace_layer(&id)?);
             }
         }
+        remove_temporaries(&self.root().join("overlay-layers"))?;
+        drop(held);
+        let held = self.inner.containers.hold(Hold::Write)?;
+        remove_temporaries(&self.root().join("overlay-containers"))?;
         drop(held);
         let held = self.inner.images.hold(Hold::Write)?;
         let base = self.root().join("overlay-images");
         for id in ids_in(&base)? {
-            if !held.iter().any(|image| image.id == id) {
-                let staging = Staging::new(&self.staging())?;
-                displace(&base.join(id.as_str()), &staging, "data")?;
-                trash.push(staging);
+            if held.iter().any(|image| image.id == id) {
+                remove_temporaries(&base.join(id.as_str()))?;
+            } else {
+                staging::remove(&base.join(id.as_str()))?;
             }
         }
+        remove_temporaries(&base)?;
         drop(held);
         drop(trash);
         Ok(())
     }
 }
 
-/// Renames a file or directory into a staging directory; that it is gone already is fine.
-pub(super) fn displace(path: &Path, trash: &Staging, name: &str) -> Result<(), StorageError> {
-    match std::fs::rename(path, trash.path(name)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StorageError::io("remove", path)(error))
+/// Removes files that were being written when their writer died. The lock on what they are for is
+/// held, so nobody writes one now.
+fn remove_temporaries(path: &Path) -> Result<(), StorageError> {
+    let list = std::fs::read_dir(path).map_err(StorageError::io("list", path))?;
+    for entry in list.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".tmp-") {
+            staging::remove(&entry.path())?;
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// The names in a directory that are ids.

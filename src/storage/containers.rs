@@ -15,7 +15,6 @@ use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
 use crate::storage::Store;
-use crate::storage::collect;
 use crate::storage::error::StorageError;
 use crate::storage::index;
 use crate::storage::index::Fields;
@@ -191,18 +190,14 @@ impl Store {
         if let Ok(layer) = record.layer_id() {
             trash = self.unlist_layers(&mut layers, &[layer])?;
         }
-        let staging = Staging::new(&self.staging())?;
-        let directory = self.root().join("overlay-containers").join(id.as_str());
-        collect::displace(&directory, &staging, "data")?;
+        staging::remove(&self.root().join("overlay-containers").join(id.as_str()))?;
+        staging::remove(&self.runroot().join("overlay-containers").join(id.as_str()))?;
         let mut containers = self.inner.containers.hold(Hold::Write)?;
         let mine = |record: &ContainerRecord| record.id == *id;
         containers.rows().retain(|row| !row.record.as_ref().is_some_and(|record| mine(record)));
         containers.save(record.file)?;
         drop((containers, layers));
-        trash.push(staging);
         drop(trash);
-        // Another filesystem, so it cannot be renamed away.
-        staging::remove(&self.runroot().join("overlay-containers").join(id.as_str()))?;
         Ok(Change::Made(()))
     }
 }

@@ -13,7 +13,6 @@ use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
 use crate::oci::digest::Digest;
 use crate::storage::Store;
-use crate::storage::collect;
 use crate::storage::collect::Needs;
 use crate::storage::error::StorageError;
 use crate::storage::images::Image;
@@ -23,7 +22,7 @@ use crate::storage::index::Fields;
 use crate::storage::index::Held;
 use crate::storage::index::Row;
 use crate::storage::lockfile::Hold;
-use crate::storage::staging::Staging;
+use crate::storage::staging;
 use crate::sys::beneath;
 use crate::sys::beneath::Directory;
 use crate::sys::files;
@@ -149,14 +148,12 @@ impl Store {
         };
         images.rows().retain(|row| row.record.as_ref().is_none_or(|image| image.id != *id));
         images.save(0)?;
-        let data = Staging::new(&self.staging())?;
-        let directory = self.root().join("overlay-images").join(id.as_str());
-        collect::displace(&directory, &data, "data")?;
+        staging::remove(&self.root().join("overlay-images").join(id.as_str()))?;
         // Mounts come before images in the order of locks, and removing layers may unmount.
         drop(images);
         let trash = self.unlist_layers(&mut layers, &gone)?;
         drop(layers);
-        drop((data, trash));
+        drop(trash);
         Ok(Change::Made(()))
     }
 

@@ -39,7 +39,7 @@ pub(super) const VOLATILE: usize = 1;
 const INCOMPLETE: &str = "incomplete";
 /// A flag of layers that this program unpacked: what they take on disk.
 const USAGE: &str = "crio-usage";
-/// In the directory of a layer that has no record yet.
+/// In the directory of a layer that has no record yet, or has none any more.
 pub(super) const PENDING: &str = "crio-pending";
 /// The root directory of an image's lowest layer has this mode, whatever its archive says.
 const ROOT_MODE: u32 = 0o555;
@@ -177,7 +177,7 @@ impl Store {
     ///
     /// [`StorageError::Io`].
     pub fn stage(&self) -> Result<StagedLayer, StorageError> {
-        StagedLayer::new(&self.staging())
+        StagedLayer::new(&self.staging(), &self.root().join("overlay-layers"))
     }
 
     /// Commits a stack of layers, lowest first, and returns their ids.
@@ -245,7 +245,7 @@ impl Store {
         let staged = layer.staging.path(staging::LAYER);
         self.furnish(&staged, id, below)?;
         let split = self.tar_split(id);
-        std::fs::rename(layer.staging.path(staging::TAR_SPLIT), &split)
+        std::fs::rename(layer.staging.tar_split(), &split)
             .map_err(StorageError::io("create", &split))?;
         let target = self.layer_directory(id);
         std::fs::rename(&staged, &target).map_err(StorageError::io("create", &target))?;

@@ -107,11 +107,11 @@ impl LockFile {
 }
 
 /// Holds a lock on the file at `path`, which is made, as long as the file is open. `None` if
-/// someone else holds it.
+/// someone else holds it, or removed it meanwhile.
 pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
     let file = open(path)?;
     match fcntl(&file, libc::F_WRLCK, false) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(same(&file, path)?.then_some(file)),
         Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -9,12 +9,16 @@
 //! <root>/overlay-containers/containers.json volatile-containers.json containers.lock
 //! <root>/overlay-containers/<container>/userdata/
 //! <root>/overlay/<layer>/{diff,link,lower,work,merged,empty}   <root>/overlay/l/<link>
-//! <root>/overlay/staging/crio-…      what is unpacked, and what is being removed
+//! <root>/overlay/tempdirs/crio-…      what is unpacked, and what is being removed
+//! <root>/overlay-layers/.crio-…      the tar-split of what is unpacked
 //! <runroot>/overlay-layers/mountpoints.json mountpoints.lock
 //! <runroot>/overlay-containers/<container>/userdata/
 //! ```
 //!
-//! Locks are taken in the order layers, mounts, images, containers, and never the other way. What
+//! `overlay` may be a mount of its own, so nothing is renamed between it and its neighbours.
+//!
+//! Locks are taken in the order graph (`storage.lock`), layers, mounts, images, containers, and
+//! never the other way. What
 //! an index names is whole before the index names it: a layer's files are on disk before its
 //! record is written, an image's layers and data items before the image's. So a crash at any
 //! moment leaves things that nothing names, never names of things that are not there; the next
@@ -74,6 +78,7 @@ use crate::storage::images::ImageRow;
 use crate::storage::images::Listed;
 use crate::storage::index::Index;
 use crate::storage::index::IndexFile;
+use crate::storage::lockfile::LockFile;
 use crate::storage::rootfs::MountPoint;
 use crate::sys::files::Durability;
 
@@ -101,6 +106,8 @@ struct Inner {
     mounts: Index<MountPoint>,
     images: Index<ImageRow>,
     containers: Index<ContainerRecord>,
+    /// Whoever changes how `overlay` itself is mounted holds this, before all other locks.
+    graph: Mutex<LockFile>,
     /// Images as they were last listed, with their sizes.
     listed: Mutex<Listed>,
     /// Layers in use by pulls, and by how many.
@@ -125,7 +132,7 @@ impl Store {
             (root.clone(), 0o700),
             (root.join("overlay"), 0o700),
             (root.join("overlay/l"), 0o755),
-            (root.join("overlay/staging"), 0o700),
+            (root.join("overlay/tempdirs"), 0o700),
             (root.join("overlay-layers"), 0o700),
             (root.join("overlay-images"), 0o700),
             (root.join("overlay-containers"), 0o700),
@@ -160,6 +167,7 @@ impl Store {
                     volatile(root.join("overlay-containers/volatile-containers.json")),
                 ],
             ),
+            graph: Mutex::new(LockFile::new(root.join("storage.lock"))),
             listed: Mutex::default(),
             pins: Arc::default(),
             waiting: Mutex::default(),
@@ -188,7 +196,7 @@ impl Store {
     }
 
     fn staging(&self) -> PathBuf {
-        self.root().join("overlay/staging")
+        self.root().join("overlay/tempdirs")
     }
 
     fn layer_directory(&self, id: &LayerId) -> PathBuf {

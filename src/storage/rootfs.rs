@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use serde_json::Value;
 use serde_json::json;
@@ -55,6 +56,7 @@ impl Store {
     pub fn mount(&self, id: &ContainerId) -> Result<PathBuf, StorageError> {
         let container = self.container(id)?;
         let layer = container.layer_id()?;
+        self.own_mounts()?;
         let layers = self.inner.layers.hold(Hold::Read)?;
         let record = layers.iter().find(|known| known.id == layer && !known.incomplete);
         let record = record.ok_or_else(|| StorageError::LayerMissing(layer.clone()))?;
@@ -110,6 +112,22 @@ impl Store {
             mounts.save(0)?;
         }
         Ok(())
+    }
+
+    /// Sees to it that `overlay` is a mount of its own. Other programs that use the store do this
+    /// when they start, and would cover the mounts that are there already.
+    fn own_mounts(&self) -> Result<(), StorageError> {
+        let home = self.overlay();
+        let ready = || mount::is_mount_point(&home).map_err(StorageError::io("look at", &home));
+        if ready()? {
+            return Ok(());
+        }
+        let mut graph = self.inner.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.root().join("storage.lock");
+        graph.lock(Hold::Write).map_err(StorageError::io("lock", &path))?;
+        let made = mount::make_private(&home).map_err(StorageError::io("mount", &home));
+        graph.unlock();
+        made
     }
 
     fn unmount_layer(&self, layer: &LayerId) -> Result<(), StorageError> {

@@ -1,13 +1,17 @@
 //! Where layers are unpacked before they are part of the store.
 //!
-//! A directory of its own under `overlay/staging`, with a lock held on its `staging.lock`: as
-//! long as it is held, no other user of the store takes the directory for left over, and when this
-//! program is gone, it is. What is removed from the store goes the same way: renamed into such a
-//! directory under the store's locks, which is fast, and removed after them, which may be slow.
+//! A directory of its own under `overlay/tempdirs`, with a lock held on a file beside it: when
+//! nobody holds the lock, it is left over. What is removed from the store goes the same way: renamed into
+//! such a directory under the store's locks, which is fast, and removed after them, which may be
+//! slow.
+//!
+//! Not under `overlay/staging`: podman up to version 4.3 removes that whenever it ends. Other users
+//! of the store know `tempdirs` too, and there leave alone what has not their own prefix.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -25,28 +29,32 @@ use crate::sys::beneath::Directory;
 
 /// The name of staging directories of this program begins so.
 const PREFIX: &str = "crio-";
-/// What other users of the store try to lock.
-const LOCK: &str = "staging.lock";
+/// Beside each directory, with this extension, the file on which its user holds a lock.
+const LOCK: &str = "lock";
 
 /// A staging directory. It is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Staging {
     path: PathBuf,
+    /// A file that is elsewhere.
+    beside: Option<PathBuf>,
     _lock: File,
 }
 
 impl Staging {
     /// Makes a staging directory below `base`.
     pub(super) fn new(base: &Path) -> Result<Self, StorageError> {
-        let name = LayerId::fresh().map_err(StorageError::io("name a directory in", base))?;
-        let path = base.join(format!("{PREFIX}{}", name.short()));
-        make_directory(&path, 0o700)?;
-        let lock = path.join(LOCK);
-        match lockfile::try_hold(&lock).map_err(StorageError::io("lock", &lock))? {
-            Some(lock) => Ok(Self { path, _lock: lock }),
-            None => {
-                let source = std::io::ErrorKind::AlreadyExists.into();
-                Err(StorageError::Io { action: "lock", path: lock, source })
+        loop {
+            let name = LayerId::fresh().map_err(StorageError::io("name a directory in", base))?;
+            let path = base.join(format!("{PREFIX}{}", name.short()));
+            let lock = path.with_extension(LOCK);
+            // The lock comes first: someone who removes what is left over may be faster, and then
+            // takes this for it.
+            let held = lockfile::try_hold(&lock).map_err(StorageError::io("lock", &lock))?;
+            if let Some(held) = held {
+                let staging = Self { path, beside: None, _lock: held };
+                make_directory(&staging.path, 0o700)?;
+                return Ok(staging);
             }
         }
     }
@@ -55,25 +63,47 @@ impl Staging {
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    /// Where a layer's tar-split is put.
+    pub(super) fn tar_split(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.path)
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is when the store is next opened.
-        let _ = remove(&self.path);
+        if let Some(file) = &self.beside {
+            let _ = remove(file);
+        }
+        if remove(&self.path).is_ok() {
+            let _ = remove(&self.path.with_extension(LOCK));
+        }
     }
 }
 
-/// Removes the staging directories of this program that no process uses.
-pub(super) fn remove_stale(base: &Path) -> Result<(), StorageError> {
+/// Removes the staging directories of this program that no process uses, below `base`, and what
+/// belonged to them in `beside`.
+pub(super) fn remove_stale(base: &Path, beside: &Path) -> Result<(), StorageError> {
+    // Listed first: a directory is made before what is beside it, and removed after it.
+    let files = std::fs::read_dir(beside).map_err(StorageError::io("list", beside))?;
+    let files: Vec<_> = files.flatten().map(|entry| entry.file_name()).collect();
     let list = std::fs::read_dir(base).map_err(StorageError::io("list", base))?;
     for entry in list.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let lock = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if !ours || lock.extension().is_none_or(|extension| extension != LOCK) {
             continue;
         }
-        let path = entry.path();
-        if let Ok(Some(_lock)) = lockfile::try_hold(&path.join(LOCK)) {
-            remove(&path)?;
+        if let Ok(Some(_held)) = lockfile::try_hold(&lock) {
+            remove(&lock.with_extension(""))?;
+            remove(&lock)?;
+        }
+    }
+    for file in files {
+        let owner = file.to_str().and_then(|name| name.strip_prefix('.'));
+        if owner.is_some_and(|owner| owner.starts_with(PREFIX) && !base.join(owner).exists()) {
+            remove(&beside.join(file))?;
         }
     }
     Ok(())
@@ -128,9 +158,11 @@ pub struct Unpacked {
 }
 
 impl StagedLayer {
-    /// A new place below `base`.
-    pub(super) fn new(base: &Path) -> Result<Self, StorageError> {
-        let staging = Staging::new(base)?;
+    /// A new place below `base`, with the tar-split in `beside`.
+    pub(super) fn new(base: &Path, beside: &Path) -> Result<Self, StorageError> {
+        let mut staging = Staging::new(base)?;
+        let name = staging.path.file_name().unwrap_or_default().to_string_lossy();
+        staging.beside = Some(beside.join(format!(".{name}")));
         make_directory(&staging.path(LAYER), 0o700)?;
         make_directory(&staging.path(DIFF), 0o700)?;
         Ok(Self { staging, algorithms: (Algorithm::Sha256, Algorithm::Sha256) })
@@ -159,8 +191,13 @@ impl StagedLayer {
     ) -> Result<Unpacked, StorageError> {
         let diff = self.staging.path(DIFF);
         let root = Directory::open(&diff).map_err(StorageError::io("open", &diff))?;
-        let split = self.staging.path(TAR_SPLIT);
-        let file = File::create_new(&split).map_err(StorageError::io("create", &split))?;
+        let split = self.staging.tar_split();
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(split)
+            .map_err(StorageError::io("create", split))?;
         let target = (root, TarSplit::new(file));
         let (totals, tally) = unpack::unpack(blob, compression, self.algorithms, limits, target)?;
         Ok(Unpacked {
@@ -179,7 +216,5 @@ impl StagedLayer {
 
 /// In a staging directory: what becomes the layer's directory,
 pub(super) const LAYER: &str = "layer";
-/// its files,
+/// and its files.
 pub(super) const DIFF: &str = "layer/diff";
-/// and the layer's tar-split.
-pub(super) const TAR_SPLIT: &str = "tar-split.gz";

@@ -44,7 +44,8 @@ impl Default for Limits {
 
 /// What was seen of the compressed bytes.
 struct Seen {
-    hasher: Hasher,
+    /// None where the archive is not compressed, and is hashed as the archive.
+    hasher: Option<Hasher>,
     bytes: u64,
     /// The error of the reader below, kept apart from those of the decompressor.
     error: Option<io::Error>,
@@ -61,7 +62,9 @@ impl Read for Tee<'_> {
         let mut seen = self.seen.borrow_mut();
         match self.blob.read(buffer) {
             Ok(length) => {
-                seen.hasher.update(buffer.get(..length).unwrap_or_default());
+                if let Some(hasher) = &mut seen.hasher {
+                    hasher.update(buffer.get(..length).unwrap_or_default());
+                }
                 seen.bytes += u64::try_from(length).unwrap_or_default();
                 Ok(length)
             }
@@ -108,7 +111,8 @@ impl<'a> Stream<'a> {
         algorithms: (Algorithm, Algorithm),
         limits: Limits,
     ) -> Result<Self, LayerError> {
-        let hasher = Hasher::new(algorithms.0);
+        let twice = compression == Compression::Plain && algorithms.0 == algorithms.1;
+        let hasher = (!twice).then(|| Hasher::new(algorithms.0));
         let seen = Rc::new(RefCell::new(Seen { hasher, bytes: 0, error: None }));
         let tee = Tee { blob, seen: Rc::clone(&seen) };
         let (reader, what): (Box<dyn Read + 'a>, _) = match compression {
@@ -217,16 +221,9 @@ impl<'a> Stream<'a> {
 
     /// What the stream came to. All of it has been read.
     pub(super) fn finish(self) -> Totals {
-        let Self { reader, seen, hasher, bytes, .. } = self;
-        drop(reader);
-        let (blob, blob_size) = match Rc::try_unwrap(seen) {
-            Ok(seen) => {
-                let seen = seen.into_inner();
-                (seen.hasher.finish(), seen.bytes)
-            }
-            // The reader that shared it is gone.
-            Err(seen) => (Digest::sha256(b""), seen.borrow().bytes),
-        };
-        Totals { blob, blob_size, diff: hasher.finish(), diff_size: bytes }
+        let diff = self.hasher.finish();
+        let mut seen = self.seen.borrow_mut();
+        let blob = seen.hasher.take().map_or_else(|| diff.clone(), Hasher::finish);
+        Totals { blob, blob_size: seen.bytes, diff, diff_size: self.bytes }
     }
 }

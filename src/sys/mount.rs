@@ -106,3 +106,16 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Makes a directory a mount point of its own, whose mounts others do not see, unless it is one.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    if !is_mount_point(path)? {
+        rustix::mount::mount_bind(path, path)?;
+        rustix::mount::mount_change(path, rustix::mount::MountPropagationFlags::PRIVATE)?;
+    }
+    Ok(())
+}

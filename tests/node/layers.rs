@@ -53,7 +53,7 @@ impl Place {
 
     /// What is in the store after a refusal: nothing of the layer.
     fn assert_empty(&self) {
-        let staging = self.directory.path().join("root/overlay/staging");
+        let staging = self.directory.path().join("root/overlay/tempdirs");
         assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(self.directory.path()).unwrap().count(), 2);
     }

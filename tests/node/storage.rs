@@ -30,12 +30,7 @@ impl Shared {
         // Not below /tmp if that is an overlay or tmpfs: overlayfs wants a filesystem with
         // trusted attributes.
         let directory = tempfile::tempdir_in("/var/tmp").unwrap();
-        let store = Store::open(Settings {
-            root: directory.path().join("root"),
-            runroot: directory.path().join("run"),
-            mount_options: vec!["nodev".to_owned()],
-        })
-        .unwrap();
+        let store = Store::open(settings(directory.path())).unwrap();
         Self { directory, store }
     }
 
@@ -68,6 +63,13 @@ impl Shared {
     fn named(&self, name: &str) -> String {
         let (root, run) = (self.path("root"), self.path("run"));
         format!("containers-storage:[overlay@{}+{}]{name}", root.display(), run.display())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Like podman, the store makes this directory a mount of its own, and leaves it.
+        crioxide::sys::mount::unmount(&self.path("root/overlay")).unwrap();
     }
 }
 
@@ -295,12 +297,7 @@ fn a_container_is_mounted_counted_and_removed() {
     store.unmount(&container).unwrap();
     assert!(!merged.join("bin").exists());
 
-    let reopened = Store::open(Settings {
-        root: shared.path("root"),
-        runroot: shared.path("run"),
-        mount_options: Vec::new(),
-    })
-    .unwrap();
+    let reopened = Store::open(settings(shared.directory.path())).unwrap();
     assert_eq!(reopened.containers().unwrap().len(), 1);
     assert!(reopened.mount(&container).unwrap().join("written").exists());
     reopened.remove_container(&container).unwrap();
@@ -309,7 +306,172 @@ fn a_container_is_mounted_counted_and_removed() {
     store.remove_image(&id).unwrap();
     assert!(left_in(&shared.path("root/overlay")).is_empty());
     assert!(left_in(&shared.path("root/overlay/l")).is_empty());
-    assert!(left_in(&shared.path("root/overlay/staging")).is_empty());
+    assert!(left_in(&shared.path("root/overlay/tempdirs")).is_empty());
+}
+
+fn settings(directory: &Path) -> Settings {
+    Settings {
+        root: directory.join("root"),
+        runroot: directory.join("run"),
+        mount_options: vec!["nodev".to_owned()],
+    }
+}
+
+/// An image of `count` layers that begin like those of all others of the same `family`.
+fn family_image(family: usize, member: usize, count: usize) -> Image {
+    let layer = |number: usize| {
+        let own = if number + 1 == count { member } else { 0 };
+        let content = vec![u8::try_from(number).unwrap(); 100_000];
+        let name = format!("f{family}-{own}-{number}");
+        Layer::gzip(Tar::new().dir("d/", 0o755).file(&name, 0o644, &content).finish())
+    };
+    Image::new((0..count).map(layer).collect(), &["true"])
+}
+
+#[test]
+fn many_pulls_and_another_program_share_one_store() {
+    let shared = Shared::new();
+    let store = &shared.store;
+    let from = shared.path("in");
+    family_image(0, 99, 5).write_dir(&from);
+    let (from, to) = (format!("dir:{}", from.display()), shared.named("localhost/theirs:1"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| shared.run("skopeo", &["copy", "--insecure-policy", &from, &to]));
+        for member in 0..4 {
+            let shared = &shared;
+            scope.spawn(move || {
+                // Two handles of one process, as two daemons would be.
+                let other = Store::open(settings(shared.directory.path())).unwrap();
+                let store = if member % 2 == 0 { &shared.store } else { &other };
+                let name = format!("localhost/m:{member}");
+                commit(store, &family_image(0, member / 2, 5), &name);
+            });
+        }
+    });
+    let images = store.images().unwrap();
+    let mut names: Vec<_> = images.iter().flat_map(|image| image.names.clone()).collect();
+    names.sort();
+    let expected =
+        ["localhost/m:0", "localhost/m:1", "localhost/m:2", "localhost/m:3", "localhost/theirs:1"];
+    assert_eq!(names, expected);
+    assert_eq!(images.len(), 3);
+    // Four layers in common, one of each.
+    assert_eq!(left_in(&shared.path("root/overlay")).len(), 7);
+    for name in expected {
+        let out = shared.path(&name.replace(['/', ':'], "-"));
+        let to = format!("dir:{}", out.display());
+        shared.run("skopeo", &["copy", "--insecure-policy", &shared.named(name), &to]);
+    }
+    for image in images {
+        store.remove_image(&image.id).unwrap();
+    }
+    assert!(left_in(&shared.path("root/overlay")).is_empty());
+}
+
+#[test]
+fn a_pin_keeps_a_layer_that_its_image_loses() {
+    let shared = Shared::new();
+    let store = &shared.store;
+    let image = family_image(0, 0, 3);
+    let id = commit(store, &image, "localhost/x:1");
+    let diff_ids: Vec<_> = image.layers.iter().map(|layer| DiffId(layer.diff_id())).collect();
+    let chain = Store::layer_chain(&diff_ids);
+    let pins = store.pin_layers(&chain[..2]);
+    store.remove_image(&id).unwrap();
+    assert!(store.layer(&chain[2]).unwrap().is_none());
+    assert!(store.layer(&chain[1]).unwrap().is_some());
+    assert_eq!(store.collect_layers().unwrap(), 0);
+    // What the pull was about: another image on these layers.
+    let chain = chain[..2].iter().cloned().map(LayerCommit::Existing).collect();
+    assert_eq!(store.commit_layers(chain).unwrap().len(), 2);
+    drop(pins);
+    assert_eq!(store.collect_layers().unwrap(), 2);
+    assert!(left_in(&shared.path("root/overlay")).is_empty());
+}
+
+#[test]
+fn layers_are_put_beside_those_of_a_program_that_came_first() {
+    let shared = Shared::new();
+    // As podman does as long as it runs something.
+    crioxide::sys::mount::make_private(&shared.path("root/overlay")).unwrap();
+    let id = commit(&shared.store, &family_image(0, 0, 2), "localhost/x:1");
+    assert!(shared.podman(&["images", "--no-trunc", "-q"]).contains(id.as_str()));
+    shared.store.remove_image(&id).unwrap();
+    assert_eq!(shared.podman(&["images", "-q"]).trim(), "");
+}
+
+/// The store that [`a_kill_at_any_moment_leaves_whole_images`] has others write to.
+const VICTIM: &str = "CRIO_TEST_VICTIM";
+
+#[test]
+fn victim() {
+    let Some(directory) = std::env::var_os(VICTIM) else { return };
+    let store = Store::open(settings(Path::new(&directory))).unwrap();
+    for member in 0.. {
+        let id =
+            commit(&store, &family_image(member % 3, member, 4), &format!("localhost/v:{member}"));
+        if member % 3 == 1 {
+            store.remove_image(&id).unwrap();
+        }
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the process that is killed is this program")]
+fn a_kill_at_any_moment_leaves_whole_images() {
+    let shared = Shared::new();
+    let mut seen = 0;
+    for round in 0..12_u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "storage::victim"])
+            .env(VICTIM, shared.directory.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Not a wait for something to happen: the moment must be one that nobody chose.
+        std::thread::sleep(std::time::Duration::from_millis(150 + round * 37));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = Store::open(settings(shared.directory.path())).unwrap();
+        store.collect_layers().unwrap();
+        let images = store.images().unwrap();
+        seen += images.len();
+        for image in &images {
+            assert_whole(&store, image);
+            store.remove_image(&image.id).unwrap();
+        }
+        assert!(left_in(&shared.path("root/overlay")).is_empty(), "round {round}");
+        assert!(left_in(&shared.path("root/overlay/l")).is_empty(), "round {round}");
+        assert!(left_in(&shared.path("root/overlay/tempdirs")).is_empty(), "round {round}");
+        let files = |name: &str| std::fs::read_dir(shared.path(name)).unwrap().count();
+        assert!(files("root/overlay-layers") <= 2, "round {round}");
+        assert!(files("root/overlay-images") <= 2, "round {round}");
+    }
+    assert!(seen > 0, "the machine is too slow for this test");
+}
+
+/// All that an image names is there, and is what it should be.
+fn assert_whole(store: &Store, image: &crioxide::storage::Image) {
+    for item in &image.big_data {
+        let bytes = store.big_data(&image.id, &item.key, 1 << 20).unwrap().unwrap();
+        assert!(item.digest.as_ref().unwrap().matches(&bytes));
+    }
+    let mut next = image.top_layer.clone();
+    let mut count = 0;
+    while let Some(id) = next {
+        let layer = store.layer(&id).unwrap().unwrap();
+        let directory = store.root().join("overlay").join(id.as_str());
+        let link = std::fs::read_to_string(directory.join("link")).unwrap();
+        assert!(store.root().join("overlay/l").join(link).join("d").is_dir());
+        assert!(directory.join("work").is_dir() && directory.join("merged").is_dir());
+        assert_eq!(directory.join("lower").exists(), layer.parent.is_some());
+        let split = store.root().join(format!("overlay-layers/{id}.tar-split.gz"));
+        assert!(std::fs::metadata(split).unwrap().len() > 0);
+        count += 1;
+        next = layer.parent;
+    }
+    assert_eq!(count, 4);
 }
 
 /// The names in a directory that are not always there.
@@ -317,6 +479,6 @@ fn left_in(path: &Path) -> Vec<String> {
     let names = std::fs::read_dir(path).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names
-        .filter(|name| !matches!(name.as_str(), "l" | "staging") && !name.starts_with('.'))
+        .filter(|name| !matches!(name.as_str(), "l" | "tempdirs") && !name.starts_with('.'))
         .collect()
 }
