@@ -26,7 +26,6 @@ use crate::model::ids::ContainerId;
 use crate::model::sandbox::SandboxState;
 use crate::model::undo::Undo;
 use crate::runtime::Create;
-use crate::runtime::Input;
 use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::ImageFacts;
 use crate::spec::facts::MadeFiles;
@@ -156,7 +155,9 @@ impl Parts {
                 bundle: draft.bundle.clone(),
                 persist_dir: draft.persist_dir.clone(),
                 log: draft.log.clone(),
-                input: input(&draft.config),
+                tty: draft.config.tty,
+                stdin: draft.config.stdin,
+                stdin_once: draft.config.stdin_once,
                 cgroup_parent: draft.sandbox.config.cgroup_parent.clone(),
             })
             .await?;
@@ -337,16 +338,6 @@ fn write_spec(draft: &Draft, spec: &Spec) -> Result<(), ContainerError> {
         files::replace(&path, &bytes, 0o600, Durability::Process).map_err(wrap)?;
     }
     Ok(())
-}
-
-/// What the container's standard input is.
-fn input(config: &ContainerConfig) -> Input {
-    match (config.tty, config.stdin, config.stdin_once) {
-        (true, _, _) => Input::Terminal,
-        (false, false, _) => Input::None,
-        (false, true, true) => Input::PipeOnce,
-        (false, true, false) => Input::Pipe,
-    }
 }
 
 /// A signal by its name with `SIG`, or by its number; `SIGTERM` where none is given.

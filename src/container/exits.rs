@@ -65,12 +65,13 @@ impl Parts {
     pub(super) async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
         let Some(record) = self.records.containers.by_id(id) else { return Ok(()) };
         let (runtime, looked_up) = (self.runtime.clone(), Arc::clone(&record));
-        let exit = crate::container::blocking(move || Ok(runtime.exit_of(&looked_up.persist_dir)?))
-            .await?;
+        let exit = crate::container::blocking(move || {
+            Ok(runtime.exit_of(&looked_up.persist_dir, &looked_up.bundle)?)
+        })
+        .await?;
         let Some(exit) = exit else { return Ok(()) };
         let finished = i64::try_from(exit.finished.unix_timestamp_nanos()).unwrap_or(i64::MAX);
-        self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })?;
-        Ok(self.runtime.exit_recorded(id)?)
+        self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })
     }
 
     fn record_exit(&self, record: &ContainerRecord, exit: Exit) -> Result<(), ContainerError> {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use nix::libc;
-use nix::sys::signal::Signal;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
@@ -13,7 +11,6 @@ use crate::container::error::ContainerError;
 use crate::model::change::Change;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
-use crate::runtime::Whom;
 use crate::state::ContainerRecord;
 
 /// How long a killed process may take to be gone.
@@ -50,13 +47,12 @@ impl Parts {
         let mut exits = self.exited.subscribe();
         let never_started = record.state == ContainerState::Created;
         if !never_started && !patience.is_zero() {
-            let signal = signal_number(&record.stop_signal);
-            self.runtime.kill(&record.handler, &record.id, signal, Whom::Init).await?;
+            self.runtime.kill(&record.handler, &record.id, &record.stop_signal, false).await?;
             if self.wait(&record.id, &mut exits, patience).await {
                 return Ok(Change::Made(()));
             }
         }
-        self.runtime.kill(&record.handler, &record.id, libc::SIGKILL, Whom::Init).await?;
+        self.runtime.kill(&record.handler, &record.id, "SIGKILL", false).await?;
         if self.wait(&record.id, &mut exits, AFTER_KILL).await {
             return Ok(Change::Made(()));
         }
@@ -92,41 +88,5 @@ impl Parts {
             }
         }
         true
-    }
-}
-
-/// A signal's number by its name (`SIGQUIT`, `SIGRTMIN+3`) or number; TERM for what is none.
-fn signal_number(name: &str) -> i32 {
-    let offset = |rest: &str| rest.parse::<i32>().ok();
-    let number = if let Ok(signal) = name.parse::<Signal>() {
-        Some(signal as i32)
-    } else if let Some(rest) = name.strip_prefix("SIGRTMIN") {
-        offset(if rest.is_empty() { "0" } else { rest }).map(|more| libc::SIGRTMIN() + more)
-    } else if let Some(rest) = name.strip_prefix("SIGRTMAX") {
-        offset(if rest.is_empty() { "0" } else { rest }).map(|less| libc::SIGRTMAX() + less)
-    } else {
-        offset(name)
-    };
-    number.filter(|number| (1..=libc::SIGRTMAX()).contains(number)).unwrap_or(libc::SIGTERM)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signals_have_numbers() {
-        for (name, number) in [
-            ("SIGQUIT", 3),
-            ("9", 9),
-            ("SIGRTMIN+3", libc::SIGRTMIN() + 3),
-            ("SIGRTMAX-1", libc::SIGRTMAX() - 1),
-            ("0", 15),
-            ("-1", 15),
-            ("SIGNONE", 15),
-            ("1000", 15),
-        ] {
-            assert_eq!(signal_number(name), number, "{name}");
-        }
     }
 }

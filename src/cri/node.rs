@@ -14,6 +14,8 @@ pub struct Node {
     pub handlers: Vec<String>,
     /// The default handler's name.
     pub default_handler: String,
+    /// The handlers whose runtime can make mounts read-only recursively.
+    pub recursive_read_only: Vec<String>,
     /// The configured pause image; kubeadm compares it with its own.
     pub pause_image: String,
     /// What an administrator should know: options without effect, missing powers, a policy that
@@ -71,12 +73,15 @@ impl Node {
 
     /// The default handler stands twice: under its name and under none.
     fn runtime_handlers(&self) -> Vec<api::RuntimeHandler> {
-        let handler = |name: &str| api::RuntimeHandler {
-            name: name.to_owned(),
-            features: Some(api::RuntimeHandlerFeatures::default()),
+        let handler = |shown: &str, name: &String| api::RuntimeHandler {
+            name: shown.to_owned(),
+            features: Some(api::RuntimeHandlerFeatures {
+                recursive_read_only_mounts: self.recursive_read_only.contains(name),
+                user_namespaces: false,
+            }),
         };
-        let mut handlers = vec![handler("")];
-        handlers.extend(self.handlers.iter().map(|name| handler(name)));
+        let mut handlers = vec![handler("", &self.default_handler)];
+        handlers.extend(self.handlers.iter().map(|name| handler(name, name)));
         handlers
     }
 

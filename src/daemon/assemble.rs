@@ -44,7 +44,10 @@ pub(super) struct Parts {
 }
 
 /// Builds all parts.
-pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Parts, DaemonError> {
+pub(super) async fn assemble(
+    config: &Config,
+    mut warnings: Vec<String>,
+) -> Result<Parts, DaemonError> {
     let (host, found) = host::look();
     for warning in found {
         tracing::warn!("{warning}");
@@ -61,6 +64,15 @@ pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Par
     let judge = settings::judge(config);
     warnings.extend(look_at_policy(&judge));
     let runtime = Runtime::new(settings::runtime(config))?;
+    let mut handlers = settings::handlers(config)?;
+    for (name, facts) in &mut handlers {
+        facts.recursive_read_only = runtime.features(name).await?.recursive_read_only_mounts;
+    }
+    let recursive_read_only = handlers
+        .iter()
+        .filter(|(_, facts)| facts.recursive_read_only)
+        .map(|(name, _)| name.clone());
+    let recursive_read_only = recursive_read_only.collect();
     let (exited, _) = broadcast::channel(WAITING_EXITS);
     let containers = Arc::new(Containers::new(container::Parts {
         store: store.clone(),
@@ -71,7 +83,7 @@ pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Par
         settings: container::Settings {
             log_dir: config.root.log_dir.clone(),
             defaults: settings::defaults(config)?,
-            handlers: settings::handlers(config)?,
+            handlers,
             host,
         },
         exited,
@@ -86,7 +98,8 @@ pub(super) fn assemble(config: &Config, mut warnings: Vec<String>) -> Result<Par
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
     let node = Node {
         systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
-        handlers: runtime.handlers().map(str::to_owned).collect(),
+        handlers: runtime.handlers(),
+        recursive_read_only,
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
         warnings,

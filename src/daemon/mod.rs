@@ -49,7 +49,7 @@ async fn serve(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError
     let end = end_signal()?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
-    let parts = assemble::assemble(config, warnings)?;
+    let parts = assemble::assemble(config, warnings).await?;
     reconcile::reconcile(&parts).await?;
     tasks::start(&parts);
     let (send, receive) =

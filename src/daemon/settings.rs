@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::catalog::Pinned;
 use crate::config::CgroupManager;
 use crate::config::Config;
-use crate::config::LogLevel;
 use crate::config::MonitorCgroup;
 use crate::config::RuntimeHandler;
 use crate::config::ShortNameMode;
@@ -107,20 +106,9 @@ pub(super) fn runtime(config: &Config) -> runtime::Settings {
             CgroupManager::Systemd => runtime::CgroupManager::Systemd,
             CgroupManager::Cgroupfs => runtime::CgroupManager::Cgroupfs,
         },
-        conmon: config.runtime.conmon.clone().unwrap_or_default(),
-        log_level: monitor_log_level(config.runtime.log_level).to_owned(),
-        log_size_max: config.runtime.log_size_max.0.and_then(|size| i64::try_from(size).ok()),
+        log_size_max: config.runtime.log_size_max.0,
         no_pivot: config.runtime.no_pivot,
-    }
-}
-
-/// conmon has no level below debug that is worth its lines.
-fn monitor_log_level(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace | LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
+        journald: config.runtime.log_to_journald,
     }
 }
 
@@ -128,7 +116,7 @@ fn runtime_handler(from: &RuntimeHandler) -> Option<runtime::Handler> {
     Some(runtime::Handler {
         runtime_path: from.path.clone()?,
         runtime_root: from.root.clone(),
-        monitor_path: Some(from.monitor.path.clone()?),
+        monitor_path: from.monitor.path.clone()?,
         monitor_cgroup: match &from.monitor.cgroup {
             MonitorCgroup::Node => String::new(),
             MonitorCgroup::Pod => "pod".to_owned(),

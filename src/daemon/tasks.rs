@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::chain;
@@ -55,17 +57,9 @@ async fn watch_exits(runtime: Runtime, containers: Arc<Containers>) {
             return;
         }
     };
-    loop {
-        match exits.next().await {
-            Ok(id) => {
-                if let Err(error) = containers.note_exit(&id).await {
-                    tracing::error!(container = %id, error = chain(&error), "cannot record its exit");
-                }
-            }
-            Err(error) => {
-                tracing::error!(error = chain(&error), "cannot watch for exits any more");
-                return;
-            }
+    while let Some(id) = exits.next().await {
+        if let Err(error) = containers.note_exit(&id).await {
+            tracing::error!(container = %id, error = chain(&error), "cannot record its exit");
         }
     }
 }

@@ -23,7 +23,7 @@ const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// How the media type of a sigstore bundle begins, whatever its version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// How many signatures, and how many bundles, are looked at: a registry can list any number.
-const MOST: usize = 64;
+const MOST: usize = Evidence::LIMIT;
 
 /// All signatures of the manifest that `resolved` found.
 pub(super) async fn gather(

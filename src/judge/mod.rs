@@ -6,6 +6,7 @@
 //!
 //! Not here: how evidence is found in a registry (`image::evidence`).
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -21,6 +22,8 @@ use crate::policy::PolicyError;
 use crate::policy::Refusal;
 use crate::policy::Subject;
 use crate::policy::Verdict;
+use crate::policy::namespace;
+use crate::policy::namespace::NamespaceError;
 use crate::storage::StorageError;
 use crate::storage::Store;
 use crate::sys::files;
@@ -61,6 +64,9 @@ pub enum JudgeError {
     /// The policy is malformed: nothing may run.
     #[error("no image can be allowed: the policy is not usable")]
     Policy(#[source] PolicyError),
+    /// The namespace cannot have a policy file.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// The evidence kept with the image cannot be read.
     #[error("the evidence kept with image {image} cannot be read")]
     Kept {
@@ -85,6 +91,7 @@ impl Classify for JudgeError {
             Self::Refused(_) | Self::Unreadable { .. } | Self::Policy(_) | Self::Damaged { .. } => {
                 Kind::Refused
             }
+            Self::Namespace(source) => source.kind(),
             Self::Kept { source, .. } => source.kind(),
         }
     }
@@ -97,18 +104,16 @@ impl Judge {
     ///
     /// [`JudgeError::Unreadable`] and [`JudgeError::Policy`].
     pub fn policy(&self, namespace: Option<&str>) -> Result<Policy, JudgeError> {
-        let own = crate::policy::namespace::path(&self.namespaces, namespace);
-        if let Some(path) = own {
+        let candidates = namespace::candidates(&self.global, &self.namespaces, namespace)?;
+        for path in candidates {
             match files::read(&path, FILE_LIMIT, Links::Follow) {
                 Ok(bytes) => return parse(&path, &bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && path != self.global => {}
                 Err(source) => return Err(JudgeError::Unreadable { path, source }),
             }
         }
-        let path = &self.global;
-        let bytes = files::read(path, FILE_LIMIT, Links::Follow)
-            .map_err(|source| JudgeError::Unreadable { path: path.clone(), source })?;
-        parse(path, &bytes)
+        let source = ErrorKind::NotFound.into();
+        Err(JudgeError::Unreadable { path: self.global.clone(), source })
     }
 
     /// Judges an image of the store that a container is about to run, by the evidence kept with

@@ -25,6 +25,26 @@ impl Evidence {
     /// The most signatures, and the most bundles, that are looked at: each costs time, and anyone
     /// who may push to a repository may put more there.
     pub const LIMIT: usize = 100;
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.signatures.is_empty() && self.bundles.is_empty()
+    }
+
+    /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind.
+    pub fn merge(&mut self, other: &Self) {
+        for signature in &other.signatures {
+            if self.signatures.len() < Self::LIMIT && !self.signatures.contains(signature) {
+                self.signatures.push(signature.clone());
+            }
+        }
+        for bundle in &other.bundles {
+            if self.bundles.len() < Self::LIMIT && !self.bundles.contains(bundle) {
+                self.bundles.push(bundle.clone());
+            }
+        }
+    }
 }
 
 mod bundles {

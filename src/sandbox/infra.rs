@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use tokio::runtime::Handle;
-
 use crate::failure::chain;
 use crate::runtime::Runtime;
 use crate::sandbox::error::SandboxError;
@@ -24,10 +22,9 @@ pub(super) fn start(
 ) -> Result<(Infra, PathBuf), SandboxError> {
     let namespaces = &record.namespaces;
     let parent = record.config.cgroup_parent.clone();
-    let tasks = Handle::current();
     let mut enter = |pid: i32| {
-        tasks
-            .block_on(runtime.enter_pod_cgroup(&parent, &record.id, pid))
+        runtime
+            .enter_pod_cgroup(&parent, &record.id, pid)
             .map_err(|error| std::io::Error::other(chain(&error)))
     };
     let running = pause::start(pause::Start {
@@ -53,8 +50,7 @@ pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), Sand
             path: PathBuf::from(format!("/proc/{}", infra.pid)),
             source,
         })?;
-        let parent = &record.config.cgroup_parent;
-        Handle::current().block_on(runtime.leave_pod_cgroup(parent, &record.id))?;
+        runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
     }
     if let Some(pin) = &record.namespaces.pid {
         namespace::unpin(pin)?;

@@ -83,7 +83,7 @@ impl Parts {
         if !handler.is_empty() && !self.runtime.has_handler(handler) {
             return Err(SandboxError::UnknownHandler {
                 name: handler.clone(),
-                known: self.runtime.handlers().collect::<Vec<_>>().join(", "),
+                known: self.runtime.handlers().join(", "),
             });
         }
         let namespaces = &config.security.namespaces;
@@ -147,7 +147,7 @@ impl Parts {
         sysctls: Vec<(String, String)>,
     ) -> Result<(), SandboxError> {
         let id = record.id.clone();
-        self.runtime.check_cgroup_parent(&record.config.cgroup_parent)?;
+        self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
         self.records.sandboxes.insert(&id, record.clone())?;
         record.namespaces = self.pin(&record, sysctls).await?;
         if record.network != NetworkState::Host {

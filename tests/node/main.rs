@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     reason = "a story that cannot go on has failed"
 )]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
