@@ -50,7 +50,8 @@ remove_cgroups() {
   while read -r mount; do
     [ -d "$mount/$name" ] || continue
     while read -r dir; do
-      [ "$dir" = "$mount/$name" ] || [ "$dir" = "$mount/$name/init" ] || left="$left ${dir#"$mount/$name"}"
+      # The parent of pods that name none stays, as that of a slice does.
+      [[ ${dir#"$mount/$name"} =~ ^(/init|/crio)?$ ]] || left="$left ${dir#"$mount/$name"}"
       for _ in $(seq 50); do
         rmdir "$dir" 2>/dev/null && break
         sleep 0.02

@@ -124,16 +124,20 @@ node_stop() {
 }
 
 # node_leftovers: says what is still there of pods that were all removed, and fails if there is any
+#
+# The directories of pinned namespaces stay, each a mount of its own; what is in them must be gone.
 node_leftovers() {
   local found
   found=$(
     pgrep -a 'conmon|runc' | sed 's/^/process /' | cut -c1-160 || true
-    awk -v dir="$NODE/" 'index($2, dir) == 1 && $2 !~ /\/storage\/overlay$/ { print "mount " $2 }' /proc/self/mounts
+    awk -v dir="$NODE/" 'index($2, dir) == 1 && $2 !~ /\/storage\/overlay$|\/ns\/[a-z]+ns$/ { print "mount " $2 }' /proc/self/mounts
     ip -o link show type veth | awk '{ print "interface " $2 }'
     find "$NODE/ipam" -type f -name '[0-9]*' -printf 'address %f\n' 2>/dev/null
     awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/self/mounts |
       xargs -I{} find {} -mindepth 1 -type d -regex '.*[0-9a-f]\{64\}.*' -printf 'cgroup %p\n'
-    find "$NODE/ns" "$NODE/runc" "$NODE/exits" "$NODE/attach" -mindepth 1 -maxdepth 1 -printf 'entry %p\n' 2>/dev/null
+    find "$NODE/ns" -mindepth 2 -printf 'entry %p\n' 2>/dev/null
+    find "$NODE/runc" "$NODE/exits" "$NODE/attach" "$NODE/attach/exec" -mindepth 1 -maxdepth 1 ! -name exec \
+      -printf 'entry %p\n' 2>/dev/null
     iptables-save 2>/dev/null | grep -E -- '--dport|-d 10\.85\.' | sed 's/^/rule /' || true
     nft list ruleset 2>/dev/null | grep -E 'dport|10\.85\.0\.[0-9]+' | sed 's/^[[:space:]]*/rule /' || true
   )
