@@ -53,7 +53,4 @@ pub enum DaemonError {
         /// Why.
         source: SpecError,
     },
-    /// Serving ended badly.
-    #[error("cannot serve")]
-    Serve(#[source] tonic::transport::Error),
 }

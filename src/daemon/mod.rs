@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod listen;
 mod reconcile;
+mod serve;
 mod settings;
 mod tasks;
 
@@ -13,8 +14,7 @@ use std::future::Future;
 
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tonic::service::Routes;
 
 pub use error::DaemonError;
 
@@ -39,13 +39,13 @@ pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .build()
         .map_err(DaemonError::Prepare)?;
-    let outcome = runtime.block_on(serve(config, warnings));
+    let outcome = runtime.block_on(run_until_end(config, warnings));
     // What still runs on other threads has no bearing on containers; records are written already.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     outcome
 }
 
-async fn serve(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
+async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
     let end = end_signal()?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
@@ -57,25 +57,21 @@ async fn serve(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError
     let runtime_door =
         RuntimeDoor { node: parts.node, sandboxes: parts.sandboxes, containers: parts.containers };
     let image_door = ImageDoor { images: parts.images };
-    let server = Server::builder()
-        .add_service(
-            RuntimeServiceServer::new(runtime_door)
-                .max_encoding_message_size(send)
-                .max_decoding_message_size(receive),
-        )
-        .add_service(
-            ImageServiceServer::new(image_door)
-                .max_encoding_message_size(send)
-                .max_decoding_message_size(receive),
-        );
+    let routes = Routes::new(
+        RuntimeServiceServer::new(runtime_door)
+            .max_encoding_message_size(send)
+            .max_decoding_message_size(receive),
+    )
+    .add_service(
+        ImageServiceServer::new(image_door)
+            .max_encoding_message_size(send)
+            .max_decoding_message_size(receive),
+    );
     tracing::info!(socket = %config.api.listen.display(), "serving");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::debug!(%error, "no service manager was told");
     }
-    server
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end)
-        .await
-        .map_err(DaemonError::Serve)?;
+    serve::serve(listener, routes, end).await;
     tracing::info!("stopped serving; containers go on");
     Ok(())
 }
