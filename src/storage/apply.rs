@@ -26,6 +26,8 @@ use crate::sys::xattr;
 
 /// Directories that a layer has no entry for.
 const IMPLIED_MODE: u32 = 0o755;
+/// So many of them get the attributes that they have in a layer below.
+const MAX_IMPLIED: usize = 1024;
 /// Space is counted in blocks of this size.
 const BLOCK: u64 = 4096;
 
@@ -56,6 +58,8 @@ pub(super) struct Tally {
     pub(super) gids: BTreeSet<u32>,
     pub(super) inodes: u64,
     pub(super) bytes: u64,
+    /// Directories that no entry names, as far as [`MAX_IMPLIED`] goes.
+    pub(super) implied: Vec<Vec<u8>>,
 }
 
 /// Makes the files of one layer.
@@ -273,6 +277,9 @@ impl Applier {
                     }
                     self.tally.inodes += 1;
                     self.tally.bytes += BLOCK;
+                    if self.tally.implied.len() < MAX_IMPLIED {
+                        self.tally.implied.push(path);
+                    }
                     let made = place.open_child(name).map_err(cannot("enter the directory of"))?;
                     made.set_self(0, 0, IMPLIED_MODE).map_err(cannot("create the directory of"))?;
                     made

@@ -188,14 +188,15 @@ impl Store {
         if let Ok(place) = Place::read(&directory) {
             staging::remove(&self.overlay().join("l").join(place.link))?;
         }
+        staging::remove(&self.tar_split(id))?;
+        staging::remove(&self.root().join("overlay-layers").join(id.as_str()))?;
+        // The directory last: as long as it is there, the rest is found again.
         match std::fs::rename(&directory, trash.path("layer")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(StorageError::io("remove", &directory)(error));
             }
             _ => {}
         }
-        staging::remove(&self.tar_split(id))?;
-        staging::remove(&self.root().join("overlay-layers").join(id.as_str()))?;
         Ok(trash)
     }
 

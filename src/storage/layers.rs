@@ -244,12 +244,41 @@ impl Store {
     ) -> Result<(), StorageError> {
         let staged = layer.staging.path(staging::LAYER);
         self.furnish(&staged, id, below)?;
+        self.adopt(&staged, &layer.implied)?;
+        // The directory first: should this be cut off, it is found, and with it the rest.
+        let target = self.layer_directory(id);
+        std::fs::rename(&staged, &target).map_err(StorageError::io("create", &target))?;
         let split = self.tar_split(id);
         std::fs::rename(layer.staging.tar_split(), &split)
             .map_err(StorageError::io("create", &split))?;
-        let target = self.layer_directory(id);
-        std::fs::rename(&staged, &target).map_err(StorageError::io("create", &target))?;
         self.make_link(id)
+    }
+
+    /// Gives directories that a layer only implies the attributes that they have below, which the
+    /// layer would hide: `/tmp` stays open to all when a layer removes a file in it.
+    fn adopt(&self, staged: &Path, implied: &[Vec<u8>]) -> Result<(), StorageError> {
+        if implied.is_empty() {
+            return Ok(());
+        }
+        let diff = staged.join("diff");
+        let root = Directory::open(&diff).map_err(StorageError::io("open", &diff))?;
+        for lower in Place::read(staged)?.lowers.iter().rev() {
+            // From the lowest up, so that the nearest one has the last word.
+            let lower = self.overlay().join(lower);
+            let Ok(lower) = std::fs::canonicalize(&lower).and_then(|path| Directory::open(&path))
+            else {
+                continue;
+            };
+            for path in implied {
+                let Ok(stat) = lower.open_in_root(path).and_then(|found| found.stat_self()) else {
+                    continue;
+                };
+                root.open_in_root(path)
+                    .and_then(|directory| directory.set_self(stat.uid, stat.gid, stat.mode))
+                    .map_err(StorageError::io("set the mode of a directory in", &diff))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes a directory that has the files of a layer, `diff`, all that a layer's directory has.

@@ -154,6 +154,8 @@ pub struct Unpacked {
     pub gids: Vec<u32>,
     /// Space and inodes that it takes, in blocks of 4096 bytes.
     pub usage: crate::storage::usage::Usage,
+    /// Directories that the archive only implies.
+    pub(super) implied: Vec<Vec<u8>>,
     pub(super) staging: Staging,
 }
 
@@ -209,6 +211,7 @@ impl StagedLayer {
             uids: tally.uids.into_iter().collect(),
             gids: tally.gids.into_iter().collect(),
             usage: crate::storage::usage::Usage { bytes: tally.bytes, inodes: tally.inodes },
+            implied: tally.implied,
             staging: self.staging,
         })
     }

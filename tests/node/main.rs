@@ -7,13 +7,6 @@
     clippy::unwrap_used,
     reason = "a story that cannot go on has failed"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that meets what it did not expect fails"
-)]
 
 #[path = "../support/images.rs"]
 mod images;
