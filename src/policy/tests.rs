@@ -16,9 +16,9 @@ use crate::policy::SimpleSigning;
 use crate::policy::Subject;
 use crate::policy::Verdict;
 use crate::policy::evaluate;
-use crate::policy::signers;
-use crate::policy::signers::Key;
-use crate::policy::signers::Log;
+use crate::signature::keys as signers;
+use crate::signature::keys::Key;
+use crate::signature::keys::Log;
 
 const DIGEST: &str = "sha256:9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c9b2c";
 const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";

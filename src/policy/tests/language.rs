@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::oci::reference::Reference;
 use crate::policy::Evidence;
-use crate::policy::signers;
 use crate::policy::tests::BY_DIGEST;
 use crate::policy::tests::DIGEST;
 use crate::policy::tests::IMAGE;
@@ -12,6 +11,7 @@ use crate::policy::tests::Node;
 use crate::policy::tests::by_shop;
 use crate::policy::tests::identity;
 use crate::policy::tests::judge;
+use crate::signature::keys as signers;
 
 #[test]
 fn the_most_specific_scope_decides() {
@@ -151,16 +151,18 @@ fn a_malformed_policy_is_refused_with_its_place() {
     );
 }
 
+/// A policy with one requirement.
+fn in_default(requirement: &str) -> String {
+    format!(r#"{{"default":[{requirement}]}}"#)
+}
+
+#[track_caller]
+fn refused(text: &str) {
+    assert!(Node::new().parse(text).is_err(), "{text}");
+}
+
 #[test]
-fn policies_are_strict() {
-    let node = Node::new();
-    let in_default = |requirement: &str| format!(r#"{{"default":[{requirement}]}}"#);
-    let with_identity = |of: &str| in_default(&identity(of));
-    let fulcio = |of: &str| {
-        in_default(&format!(
-            r#"{{"type":"sigstoreSigned","fulcio":{of},"rekorPublicKeyData":"AAAA"}}"#
-        ))
-    };
+fn documents_are_strict() {
     for text in [
         "".to_owned(),
         "null".to_owned(),
@@ -175,6 +177,14 @@ fn policies_are_strict() {
         r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a":[]}}}"#.to_owned(),
         r#"{"default":[{"type":"reject"}],"transports":{"docker":[]}}"#.to_owned(),
         r#"{"default":[{"type":"reject"}],"transports":{"dir":{"/a":[{"type":"x"}]}}}"#.to_owned(),
+    ] {
+        refused(&text);
+    }
+}
+
+#[test]
+fn requirements_are_strict() {
+    for text in [
         in_default("1"),
         in_default("{}"),
         in_default(r#"{"type":1}"#),
@@ -196,16 +206,19 @@ fn policies_are_strict() {
         in_default(&by_shop(
             r#","rekorPublicKeyPath":"/keys/rekor.pub","rekorPublicKeyData":"AAAA""#,
         )),
-        in_default(&by_shop(r#","signedIdentity":null"#)),
-        with_identity("{}"),
-        with_identity(r#"{"type":"match"}"#),
-        with_identity(r#"{"type":"matchExact","x":1}"#),
-        with_identity(r#"{"type":"exactReference"}"#),
-        with_identity(r#"{"type":"exactReference","dockerReference":"q.io/a"}"#),
-        with_identity(r#"{"type":"exactRepository","dockerRepository":"A b"}"#),
-        with_identity(r#"{"type":"remapIdentity","prefix":"q.io","signedPrefix":"q.io/a:1"}"#),
-        with_identity(r#"{"type":"remapIdentity","prefix":"q.io/","signedPrefix":"q.io"}"#),
-        with_identity(r#"{"type":"remapIdentity","prefix":"q.io"}"#),
+    ] {
+        refused(&text);
+    }
+}
+
+#[test]
+fn requirements_that_are_not_built_are_strict_too() {
+    let fulcio = |of: &str| {
+        in_default(&format!(
+            r#"{{"type":"sigstoreSigned","fulcio":{of},"rekorPublicKeyData":"AAAA"}}"#
+        ))
+    };
+    for text in [
         fulcio("null"),
         fulcio(r#"{"caData":"AAAA","oidcIssuer":"i"}"#),
         fulcio(r#"{"oidcIssuer":"i","subjectEmail":"e"}"#),
@@ -224,12 +237,35 @@ fn policies_are_strict() {
         in_default(r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k","keyDatas":[]}"#),
         in_default(r#"{"type":"signedBaseLayer"}"#),
     ] {
-        assert!(node.parse(&text).is_err(), "{text}");
+        refused(&text);
     }
-    assert!(
-        node.policy(&in_default(r#"{"type":"insecureAcceptAnything"}"#))
-            .accepts_anything_by_default()
-    );
+}
+
+#[test]
+fn identities_are_strict() {
+    let with_identity = |of: &str| in_default(&identity(of));
+    for text in [
+        in_default(&by_shop(r#","signedIdentity":null"#)),
+        with_identity("{}"),
+        with_identity(r#"{"type":"match"}"#),
+        with_identity(r#"{"type":"matchExact","x":1}"#),
+        with_identity(r#"{"type":"exactReference"}"#),
+        with_identity(r#"{"type":"exactReference","dockerReference":"q.io/a"}"#),
+        with_identity(r#"{"type":"exactRepository","dockerRepository":"A b"}"#),
+        with_identity(r#"{"type":"remapIdentity","prefix":"q.io","signedPrefix":"q.io/a:1"}"#),
+        with_identity(r#"{"type":"remapIdentity","prefix":"q.io/","signedPrefix":"q.io"}"#),
+        with_identity(r#"{"type":"remapIdentity","prefix":"q.io"}"#),
+    ] {
+        refused(&text);
+    }
+}
+
+#[test]
+fn accepting_anything_by_default_is_known() {
+    let node = Node::new();
+    let open = in_default(r#"{"type":"insecureAcceptAnything"}"#);
+    assert!(node.policy(&open).accepts_anything_by_default());
+    assert!(!node.policy(&in_default(&by_shop(""))).accepts_anything_by_default());
 }
 
 #[test]
