@@ -104,7 +104,3 @@ fn nameless(reference: &Reference) -> String {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-#[path = "../../tests/support/keys.rs"]
-mod signers;

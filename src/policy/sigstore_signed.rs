@@ -151,7 +151,7 @@ impl Judge<'_> {
     /// The signature is true, and made under a name that is not accepted.
     fn other_name(&self, signed: &str) -> String {
         let intended = self.subject.reference.repository();
-        let shown: String = signed.chars().take(300).collect();
+        let shown = short(signed);
         let by = self.identity.name();
         let refused = format!("Signature for identity {shown:?} is not accepted by {by}");
         let name = Reference::parse_normalized(signed).ok();
@@ -173,10 +173,13 @@ impl Judge<'_> {
     fn summary(&self, reasons: &[String], attestations: &[String]) -> String {
         let beside = match attestations {
             [] => String::new(),
+            [one] => format!(" (1 attestation found, which is no signature: {:?})", short(one)),
             [one, ..] => {
-                let one: String = one.chars().take(100).collect();
                 let count = attestations.len();
-                format!(" ({count} found that attest something else, such as {one:?})")
+                format!(
+                    " ({count} attestations found, which are no signatures: {:?}, …)",
+                    short(one)
+                )
             }
         };
         let not_ours = self.reason(&SignatureError::NotByAnyKey);
@@ -221,4 +224,9 @@ fn number(reason: &str, count: usize) -> String {
         Some(rest) if count > 1 => format!("{count} are {rest}"),
         _ => format!("{count} {reason}"),
     }
+}
+
+/// The beginning of a text that a stranger wrote.
+fn short(text: &str) -> String {
+    text.chars().take(300).collect()
 }

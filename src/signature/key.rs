@@ -93,8 +93,7 @@ impl PublicKey {
 
 /// What cosign signs with under such a key.
 ///
-/// For P-384 there are two: cosign 2 always hashes with SHA-256, other tools by the size of the
-/// curve.
+/// For P-384 there are two: containers/image signs with SHA-256, cosign by the size of the curve.
 fn schemes(algorithm: KeyAlgorithm) -> &'static [SigningScheme] {
     match algorithm {
         KeyAlgorithm::EcdsaP256 => &[SigningScheme::EcdsaP256Sha256],

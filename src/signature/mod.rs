@@ -22,4 +22,4 @@ mod tests;
 
 #[cfg(test)]
 #[path = "../../tests/support/keys.rs"]
-mod keys;
+pub(crate) mod keys;

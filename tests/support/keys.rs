@@ -3,7 +3,7 @@
 //! No private key lies in the tree: a test makes its own. The forms are those that cosign 2.6
 //! (layers with annotations) and cosign 3.1 (sigstore bundles v0.3) were seen to write; the files
 //! in `tests/data/signature` are theirs.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test takes its own part, from where it is")]
 
 use std::collections::BTreeMap;
 
