@@ -25,6 +25,7 @@ use crate::sys::process::Child;
 use crate::sys::process::Command;
 use crate::sys::process::Exit;
 use crate::sys::process::ProcessError;
+use crate::sys::process::child::Unfollowed;
 
 /// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -142,10 +143,26 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if !self.released {
-            self.kill_all();
+        if self.released {
+            // The keeper alone is killed and reaped, by its own drop.
+            return;
         }
-        // The keeper itself is killed and reaped by its own drop.
+        self.kill_all();
+        let keeper = Unfollowed(self.keeper.disown());
+        let cleaner = std::thread::Builder::new().name("cleaner".to_owned());
+        let _ = cleaner.spawn(move || clean(keeper));
+    }
+}
+
+/// Kills what is below a keeper until it ends because there is nothing left. A process that was
+/// just being started when its starter was killed becomes the keeper's child in that moment.
+fn clean(mut keeper: Unfollowed) {
+    let Some(process) = keeper.0.as_mut() else { return };
+    let Ok(number) = i32::try_from(process.id()) else { return };
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < PATIENCE && matches!(process.try_wait(), Ok(None)) {
+        kill_below(number);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
