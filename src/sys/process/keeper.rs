@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Kept {
     keeper: Child,
     reports: pipe::Receiver,
+    /// The ends of its streams that were given out: what is being killed must not die of a pipe
+    /// that nobody reads before its children were found.
+    streams: Vec<OwnedFd>,
     /// Whether what is below the keeper may live on.
     released: bool,
 }
@@ -75,19 +78,26 @@ impl Command {
             }
         })?;
         drop(sender);
-        Ok(Kept { keeper, reports, released: false })
+        Ok(Kept { keeper, reports, streams: Vec::new(), released: false })
     }
 }
 
 impl Kept {
     /// Our end of the standard output, if that was asked to be a pipe, once.
     pub fn take_stdout(&mut self) -> Option<OwnedFd> {
-        self.keeper.take_stdout()
+        let stream = self.keeper.take_stdout()?;
+        self.hold(stream)
     }
 
     /// Our end of the standard error stream, if that was asked to be a pipe, once.
     pub fn take_stderr(&mut self) -> Option<OwnedFd> {
-        self.keeper.take_stderr()
+        let stream = self.keeper.take_stderr()?;
+        self.hold(stream)
+    }
+
+    fn hold(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
+        self.streams.push(stream.try_clone().ok()?);
+        Some(stream)
     }
 
     /// The next process that ended; `None` when there are none left. The first number that is
@@ -149,8 +159,12 @@ impl Drop for Kept {
         }
         self.kill_all();
         let keeper = Unfollowed(self.keeper.disown());
+        let streams = std::mem::take(&mut self.streams);
         let cleaner = std::thread::Builder::new().name("cleaner".to_owned());
-        let _ = cleaner.spawn(move || clean(keeper));
+        let _ = cleaner.spawn(move || {
+            clean(keeper);
+            drop(streams);
+        });
     }
 }
 
