@@ -122,6 +122,11 @@ impl Child {
         Ok(Exit::new(status))
     }
 
+    /// Gives up following it: whoever takes it reaps it.
+    pub(super) fn disown(&mut self) -> Option<std::process::Child> {
+        self.process.take()
+    }
+
     /// Kills it and all that is in its group. The process itself is not reaped yet, so the group's
     /// number cannot belong to anyone else.
     pub fn kill_group(&self) {
@@ -138,7 +143,7 @@ impl Drop for Child {
 }
 
 /// A child that nobody waits for any more: dropped, it is killed with its group and reaped.
-struct Unfollowed(Option<std::process::Child>);
+pub(super) struct Unfollowed(pub(super) Option<std::process::Child>);
 
 impl Drop for Unfollowed {
     fn drop(&mut self) {

@@ -25,6 +25,7 @@ use crate::sys::process::Child;
 use crate::sys::process::Command;
 use crate::sys::process::Exit;
 use crate::sys::process::ProcessError;
+use crate::sys::process::child::Unfollowed;
 
 /// How long killed processes may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Kept {
     keeper: Child,
     reports: pipe::Receiver,
+    /// The ends of its streams that were given out: what is being killed must not die of a pipe
+    /// that nobody reads before its children were found.
+    streams: Vec<OwnedFd>,
     /// Whether what is below the keeper may live on.
     released: bool,
 }
@@ -74,19 +78,26 @@ impl Command {
             }
         })?;
         drop(sender);
-        Ok(Kept { keeper, reports, released: false })
+        Ok(Kept { keeper, reports, streams: Vec::new(), released: false })
     }
 }
 
 impl Kept {
     /// Our end of the standard output, if that was asked to be a pipe, once.
     pub fn take_stdout(&mut self) -> Option<OwnedFd> {
-        self.keeper.take_stdout()
+        let stream = self.keeper.take_stdout()?;
+        self.hold(stream)
     }
 
     /// Our end of the standard error stream, if that was asked to be a pipe, once.
     pub fn take_stderr(&mut self) -> Option<OwnedFd> {
-        self.keeper.take_stderr()
+        let stream = self.keeper.take_stderr()?;
+        self.hold(stream)
+    }
+
+    fn hold(&mut self, stream: OwnedFd) -> Option<OwnedFd> {
+        self.streams.push(stream.try_clone().ok()?);
+        Some(stream)
     }
 
     /// The next process that ended; `None` when there are none left. The first number that is
@@ -142,10 +153,30 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if !self.released {
-            self.kill_all();
+        if self.released {
+            // The keeper alone is killed and reaped, by its own drop.
+            return;
         }
-        // The keeper itself is killed and reaped by its own drop.
+        self.kill_all();
+        let keeper = Unfollowed(self.keeper.disown());
+        let streams = std::mem::take(&mut self.streams);
+        let cleaner = std::thread::Builder::new().name("cleaner".to_owned());
+        let _ = cleaner.spawn(move || {
+            clean(keeper);
+            drop(streams);
+        });
+    }
+}
+
+/// Kills what is below a keeper until it ends because there is nothing left. A process that was
+/// just being started when its starter was killed becomes the keeper's child in that moment.
+fn clean(mut keeper: Unfollowed) {
+    let Some(process) = keeper.0.as_mut() else { return };
+    let Ok(number) = i32::try_from(process.id()) else { return };
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < PATIENCE && matches!(process.try_wait(), Ok(None)) {
+        kill_below(number);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
