@@ -188,7 +188,7 @@ mod tests {
             Credentials::Basic { username, password } => {
                 assert_eq!((username.as_str(), password.as_str()), ("me", "pass:word"));
             }
-            other => panic!("{other:?}"),
+            Credentials::None => panic!("no credentials"),
         }
         assert!(auth("%%%").is_err());
         assert!(auth(&STANDARD.encode("no colon")).is_err());

@@ -108,16 +108,24 @@ pub(super) async fn assemble(
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.
-fn look_at_policy(judge: &Judge) -> Option<String> {
-    let warning = match judge.policy(None) {
-        Ok(policy) if policy.accepts_anything_by_default() => format!(
-            "the policy {} accepts any image by default; policy/ in the documentation has stricter \
-             ones",
-            judge.global.display()
-        ),
-        Ok(_) => return None,
-        Err(error) => chain(&error),
+fn look_at_policy(judge: &Judge) -> Vec<String> {
+    let path = judge.global.display();
+    let warnings = match judge.policy(None) {
+        Err(error) => vec![chain(&error)],
+        Ok(policy) => {
+            let mut found: Vec<String> =
+                policy.faults().iter().map(|fault| format!("the policy {path}: {fault}")).collect();
+            if policy.accepts_anything_by_default() {
+                found.push(format!(
+                    "the policy {path} accepts any image by default; stricter ones are in policy/ \
+                     of the documentation"
+                ));
+            }
+            found
+        }
     };
-    tracing::warn!("{warning}");
-    Some(warning)
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    warnings
 }

@@ -18,6 +18,7 @@ const AT_ONCE: usize = 8;
 
 /// Loads the records and makes them true.
 pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
+    parts.store.collect_layers()?;
     load_sandboxes(parts)?;
     load_containers(parts)?;
     for sandbox in parts.records.sandboxes.all() {

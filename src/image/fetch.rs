@@ -31,7 +31,7 @@ use crate::storage::Store;
 use crate::storage::Unpacked;
 
 /// How many pieces of a blob may wait between the network and the disk.
-const WAITING_PIECES: usize = 16;
+const WAITING_PIECES: usize = 4;
 
 /// The layers of an image, ready to be committed.
 #[derive(Debug)]

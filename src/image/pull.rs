@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::failure::chain;
 use crate::image::Images;
 use crate::image::Parts;
 use crate::image::blocking;
@@ -65,12 +66,28 @@ impl Images {
             namespace: request.namespace.clone(),
         };
         let parts = Arc::clone(&self.parts);
-        let work = || async move { parts.pull(&request).await.map_err(Arc::new) };
+        let work = || async move {
+            let pulled = parts.pull(&request).await;
+            if pulled.is_err() {
+                parts.collect().await;
+            }
+            pulled.map_err(Arc::new)
+        };
         self.pulls.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(ImageError::Vanished)))
     }
 }
 
 impl Parts {
+    /// Removes layers that a pull which failed has left in the store; those of others stay.
+    async fn collect(&self) {
+        let store = self.store.clone();
+        match blocking(move || Ok(store.collect_layers()?)).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "layers of a failed pull were removed"),
+            Err(error) => tracing::warn!(error = chain(&error), "layers of a failed pull stay"),
+        }
+    }
+
     /// Tries the candidates of a name in order; the next one only where this one has no such image
     /// or no answer, never after a refusal.
     async fn pull(self: &Arc<Self>, request: &PullRequest) -> Result<ImageId, ImageError> {

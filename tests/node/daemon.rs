@@ -1,6 +1,5 @@
 //! The daemon's own life, and pods without containers.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use crate::support::daemon::Daemon;
