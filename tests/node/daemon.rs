@@ -94,8 +94,9 @@ fn what_pods_can_leave_is_seen_and_taken_away() {
         std::fs::create_dir_all(daemon.path("ipam").join(&token)).unwrap();
         daemon.write(&format!("ipam/{token}/10.85.0.9"), "");
         daemon.write(&format!("ipam/{token}/lock"), "");
-        std::fs::create_dir(daemon.path("ns")).unwrap();
-        let pin = net::Netns::new(&daemon.path("ns/pin"));
+        std::fs::create_dir_all(daemon.path("ns/netns")).unwrap();
+        let pin = net::Netns::new(&daemon.path("ns/netns/pin"));
+        let pod = format!("crio-{}", "0".repeat(64));
         host::run("ip", &["link", "add", "veth0", "type", "veth", "peer", "name", "veth1"]);
         host::run(
             "nft",
@@ -103,13 +104,13 @@ fn what_pods_can_leave_is_seen_and_taken_away() {
         );
         let root = if host::has_cgroup_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
         let cgroup = std::path::Path::new(root).join(&token);
-        std::fs::create_dir_all(cgroup.join("pod")).unwrap();
+        std::fs::create_dir_all(cgroup.join(&pod)).unwrap();
         let mut command = host::command("sleep");
         command.arg("600");
         let mut in_cgroup = command.spawn().unwrap();
         std::fs::File::options()
             .write(true)
-            .open(cgroup.join("pod/cgroup.procs"))
+            .open(cgroup.join(&pod).join("cgroup.procs"))
             .and_then(|mut file| {
                 std::io::Write::write_all(&mut file, in_cgroup.id().to_string().as_bytes())
             })
@@ -121,13 +122,13 @@ fn what_pods_can_leave_is_seen_and_taken_away() {
         for (kind, what) in [
             ("process", "sleep 600"),
             ("process", "tail -f"),
-            ("mount", "/ns/pin"),
+            ("mount", "/ns/netns/pin"),
             ("interface", "veth0"),
             ("interface", "veth1"),
             ("address", "10.85.0.9"),
             ("rule", "dport 81"),
-            ("cgroup", "/pod"),
-            ("file", "/ns/pin"),
+            ("cgroup", "/crio-0000"),
+            ("file", "/ns/netns/pin"),
         ] {
             let seen = |line: &&String| line.starts_with(kind) && line.contains(what);
             assert_eq!(left.iter().filter(seen).count(), 1, "{kind} {what}: {left:#?}");

@@ -23,21 +23,33 @@ pub(crate) fn found(directory: &Path, token: &str, daemon: Option<i32>) -> Vec<S
     let mut found: Vec<String> = Vec::new();
     let others = processes(directory, token).into_iter().filter(|(pid, _)| Some(*pid) != daemon);
     found.extend(others.map(|(pid, text)| format!("process {pid} {text}")));
-    // The store may keep its own directory mounted on itself.
-    let store = directory.join("storage/overlay");
-    let pods = mounts(directory).into_iter().filter(|path| *path != store);
+    // These are mounts of their own for as long as the node is up, whatever pods come and go.
+    let stay = ["storage/overlay", "ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns"];
+    let stay = stay.map(|name| directory.join(name));
+    let pods = mounts(directory).into_iter().filter(|path| !stay.contains(path));
     found.extend(pods.map(|path| format!("mount {}", path.display())));
     let ports = net::interfaces().into_iter().filter(|name| name.starts_with("veth"));
     found.extend(ports.map(|name| format!("interface {name}")));
     found.extend(addresses(directory).into_iter().map(|name| format!("address {name}")));
     found.extend(results(token).into_iter().map(|path| format!("result {}", path.display())));
     found.extend(rules().into_iter().map(|rule| format!("rule {rule}")));
-    let pods = cgroups(token).into_iter().filter(|path| !path.ends_with(token));
+    // A pod's parent is the kubelet's; what is below it with an id is ours.
+    let pods = cgroups(token).into_iter().filter(|path| has_id(path));
     found.extend(pods.map(|path| format!("cgroup {}", path.display())));
-    for name in ["ns", "runc", "exits", "attach", "runc-root"] {
-        found.extend(entries(&directory.join(name)).map(|path| format!("file {}", path.display())));
+    let places =
+        ["ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns", "runc", "exits", "attach", "attach/exec"];
+    for name in places {
+        let kept = directory.join("attach/exec");
+        let left = entries(&directory.join(name)).filter(|path| *path != kept);
+        found.extend(left.map(|path| format!("file {}", path.display())));
     }
     found
+}
+
+/// Whether a cgroup is named after a container or sandbox.
+fn has_id(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split(['-', '.']).any(|part| part.len() == 64)
 }
 
 /// Takes away what is there, after a story that failed too.
