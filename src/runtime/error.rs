@@ -97,7 +97,7 @@ pub enum RuntimeError {
         id: String,
         /// Why.
         #[source]
-        source: SystemdError,
+        source: Box<SystemdError>,
     },
     /// The runtime did not create the container.
     #[error("the runtime did not create container {id}: {said}")]

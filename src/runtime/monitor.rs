@@ -249,9 +249,9 @@ impl Runtime {
                     cgroup::scope(slice, "crio-conmon", id.as_str()).map_err(failed)?;
                 // conmon ignores SIGPIPE: it is to see its container's end when the machine stops.
                 let stop_signal = nix::libc::SIGPIPE;
-                self.start_scope(&Scope { slice, name, pid, stop_signal })
-                    .await
-                    .map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
+                self.start_scope(&Scope { slice, name, pid, stop_signal }).await.map_err(|source| {
+                    RuntimeError::Scope { id: id.to_string(), source: Box::new(source) }
+                })
             }
             _ => Err(RuntimeError::MonitorCgroup { name: name.to_owned(), manager }),
         }

@@ -52,7 +52,7 @@ impl Runtime {
         let handle = reactor()?;
         handle
             .block_on(self.start_scope(&scope))
-            .map_err(|source| RuntimeError::Scope { id: id.to_string(), source })
+            .map_err(|source| RuntimeError::Scope { id: id.to_string(), source: Box::new(source) })
     }
 
     /// Removes the cgroup that [`Runtime::enter_pod_cgroup`] made, when its process has ended.

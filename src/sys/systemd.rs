@@ -163,3 +163,6 @@ impl Systemd {
         ))))
     }
 }
+
+#[cfg(test)]
+mod tests;

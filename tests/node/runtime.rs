@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -26,6 +25,8 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::host;
+
 /// A directory with a root of busybox, and a runtime that keeps everything in it.
 struct Node {
     directory: tempfile::TempDir,
@@ -38,23 +39,19 @@ impl Node {
         Self::with(|_, _| {})
     }
 
-    /// A node whose handler `runc` was changed; `None`, with a word, where it cannot be had.
+    /// A node whose handler `runc` was changed; `None` where it cannot be had.
     fn with(change: impl FnOnce(&Path, &mut Handler)) -> Option<Self> {
-        let found = |names: [&str; 2]| names.iter().map(PathBuf::from).find(|path| path.exists());
-        let runc = found(["/usr/bin/runc", "/usr/sbin/runc"]);
-        let conmon = found(["/usr/bin/conmon", "/usr/libexec/crio/conmon"]);
-        let (Some(runc), Some(conmon), true) = (runc, conmon, nix::unistd::geteuid().is_root())
-        else {
-            eprintln!("SKIPPED: containers need root, runc and conmon");
+        if !host::can(&["root", "runc", "conmon", "busybox"]) {
             return None;
-        };
+        }
+        let program = |name| host::program(name).unwrap();
         // A socket's path is short, so is the directory's.
         let directory = tempfile::Builder::new().prefix("crt-").tempdir_in("/tmp").unwrap();
         let path = directory.path();
         let mut handler = Handler {
-            runtime_path: runc,
+            runtime_path: program("runc"),
             runtime_root: path.join("runc"),
-            monitor_path: conmon,
+            monitor_path: program("conmon"),
             monitor_cgroup: "pod".to_owned(),
             monitor_env: Vec::new(),
             create_timeout: Duration::from_secs(30),
@@ -84,7 +81,7 @@ impl Node {
     fn make_root(&self) {
         let bin = self.path().join("rootfs/bin");
         std::fs::create_dir_all(&bin).unwrap();
-        std::fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        std::fs::copy(host::program("busybox").unwrap(), bin.join("busybox")).unwrap();
         for name in ["sh", "sleep", "true", "cat", "echo", "head", "yes", "setsid", "id"] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }
