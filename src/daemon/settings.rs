@@ -87,6 +87,7 @@ pub(super) fn network(config: &Config) -> network::Settings {
         plugin_dirs: config.network.plugin_dirs.clone(),
         default_network: (!name.is_empty()).then(|| name.clone()),
         cache_dir: PathBuf::from(CNI_CACHE),
+        namespaces_dir: config.runtime.namespaces_dir.clone(),
         timeout: CNI_TIMEOUT,
     }
 }

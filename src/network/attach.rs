@@ -4,6 +4,7 @@
 //! have undone their part. Whatever happens in between, somebody can finish it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) plugins: Plugins,
     pub(super) select: Select,
     pub(super) cache: Cache,
+    pub(super) namespaces: PathBuf,
     pub(super) turns: Turns,
     /// Read by verbs of pods, written by the collector: it must run alone.
     pub(super) gate: RwLock<()>,
@@ -59,6 +61,7 @@ impl Shared {
             plugins: Plugins::new(settings.plugin_dirs)?,
             select: Select::new(settings.conf_dir, settings.default_network),
             cache: Cache::new(settings.cache_dir),
+            namespaces: settings.namespaces_dir,
             turns: Turns::default(),
             gate: RwLock::default(),
             attached: Mutex::default(),

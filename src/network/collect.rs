@@ -36,8 +36,12 @@ impl Shared {
             }
         };
         let attached = locked(&self.attached).clone();
+        let ours = |found: &Attachment| {
+            found.netns.as_deref().is_none_or(|netns| netns.starts_with(&self.namespaces))
+        };
         let (alive, stale): (Vec<_>, Vec<_>) = attachments
             .into_iter()
+            .filter(ours)
             .partition(|found| living.contains(&found.id) || attached.contains(&found.id));
         for attachment in stale.into_iter().filter(|stale| !stale.conf.disable_gc) {
             let id = attachment.id.clone();

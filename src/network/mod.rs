@@ -68,6 +68,9 @@ pub struct Settings {
     pub default_network: Option<String>,
     /// The directory of the results, shared with libcni: `/var/lib/cni/results`.
     pub cache_dir: PathBuf,
+    /// Where this daemon pins its pods' namespaces: the cache has other daemons' pods too, and the
+    /// collector is to leave them alone.
+    pub namespaces_dir: PathBuf,
     /// How long an `ADD` of a whole chain may take.
     pub timeout: Duration,
 }

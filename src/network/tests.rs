@@ -88,6 +88,7 @@ exit 0
             plugin_dirs: vec![self.path("nothing here"), self.path("bin")],
             default_network: None,
             cache_dir: self.path("cache"),
+            namespaces_dir: "/".into(),
             timeout: Duration::from_secs(10),
         }
     }
@@ -370,6 +371,17 @@ async fn collecting_undoes_what_no_living_pod_has() {
     let said: Vec<_> =
         said.as_array().unwrap().iter().map(|one| one["containerID"].clone()).collect();
     assert_eq!(said, valid);
+}
+
+#[tokio::test]
+async fn collecting_spares_the_pods_of_another_daemon() {
+    let node = Node::new();
+    let pod = pod();
+    node.network().add(&pod).await.unwrap();
+    let elsewhere = Settings { namespaces_dir: node.path("ns"), ..node.settings() };
+    let collected = Network::new(elsewhere).unwrap().collect(&[]).await;
+    assert!(collected.removed.is_empty(), "{:?}", collected.removed);
+    assert_eq!(node.network().collect(&[]).await.removed, [pod.id]);
 }
 
 #[tokio::test]

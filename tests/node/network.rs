@@ -64,6 +64,7 @@ impl Node {
             plugin_dirs: vec![self.path("bin"), host::cni_directory().unwrap()],
             default_network: None,
             cache_dir: self.path("results"),
+            namespaces_dir: "/".into(),
             timeout: Duration::from_secs(60),
         })
         .unwrap()
