@@ -34,6 +34,7 @@ use crate::cri::api::runtime_service_server::RuntimeServiceServer;
 pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
     // Modes are given where files are made; whoever started us shall not widen them.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    crate::sys::memory::limit_arenas();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_keep_alive(std::time::Duration::from_secs(2))

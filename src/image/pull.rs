@@ -71,6 +71,7 @@ impl Images {
             if pulled.is_err() {
                 parts.collect().await;
             }
+            crate::sys::memory::give_back();
             pulled.map_err(Arc::new)
         };
         self.pulls.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(ImageError::Vanished)))
