@@ -403,86 +403,95 @@ fn a_base_that_two_images_share_is_fetched_once() {
     });
 }
 
+/// A layer that nothing is wrong with.
+fn base() -> Layer {
+    Layer::gzip(archive("good", b"good"))
+}
+
+/// An image of two layers, before something is done to it.
+fn promised(text: &str) -> Image {
+    let own = Layer::gzip(archive(text, &noise(200_000, text.len() as u64)));
+    Image::new(vec![base(), own], &["/bin/true"])
+}
+
+/// The image's manifest with a change.
+fn edited(image: &Image, edit: &dyn Fn(&mut Value)) -> String {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
+    edit(&mut manifest);
+    manifest.to_string()
+}
+
+fn serve_bad_layers(registry: &TestRegistry) {
+    // A layer's blob is another one of the same length: a good archive, or a damaged one.
+    let swapped = Layer::plain(archive("swapped", b"what was judged"));
+    let served = archive("swapped", b"what is served!");
+    let swap = Image::new(vec![base(), swapped.clone()], &["/bin/true"]);
+    publish::image(registry, "bad/swapped:1", &swap);
+    registry.put_blob_as(&swapped.digest(), served);
+    let digest = promised("digest");
+    publish::image(registry, "bad/digest:1", &digest);
+    let blob = &digest.layers[1];
+    let mut bytes = blob.blob.clone();
+    bytes[100] ^= 1;
+    registry.put_blob_as(&blob.digest(), bytes);
+}
+
+fn serve_bad_manifests(registry: &TestRegistry) {
+    let kind = media_type::OCI_MANIFEST;
+    // The whole blob, but the manifest has another size for it: more, and fewer.
+    let size = promised("size");
+    publish::image(registry, "bad/longer:0", &size);
+    publish::image(registry, "bad/shorter:0", &size);
+    for (repository, by) in [("bad/longer", 1_i64), ("bad/shorter", -1)] {
+        let manifest = edited(&size, &|manifest| {
+            let told = manifest["layers"][1]["size"].as_i64().unwrap() + by;
+            manifest["layers"][1]["size"] = json!(told);
+        });
+        registry.put_manifest(repository, Some("1"), kind, manifest);
+    }
+
+    // The config promises other files than the layer has.
+    let mut diff_id = promised("diff-id");
+    let mut config: Value = serde_json::from_slice(&diff_id.config).unwrap();
+    config["rootfs"]["diff_ids"][1] = json!(Digest::sha256(b"other").to_string());
+    diff_id.config = config.to_string().into_bytes();
+    let manifest = edited(&diff_id, &|manifest| {
+        manifest["config"]["digest"] = json!(diff_id.config_digest().to_string());
+        manifest["config"]["size"] = json!(diff_id.config.len());
+    });
+    publish::image(registry, "bad/diff-id:0", &diff_id);
+    registry.put_manifest("bad/diff-id", Some("1"), kind, manifest);
+
+    // The config has fewer layers than the manifest, and is none that was promised.
+    let fewer = promised("fewer");
+    publish::image(registry, "bad/fewer:0", &fewer);
+    let manifest = edited(&fewer, &|manifest| {
+        let first = manifest["layers"][0].clone();
+        manifest["layers"].as_array_mut().unwrap().push(first);
+    });
+    registry.put_manifest("bad/fewer", Some("1"), kind, manifest);
+    let config = promised("config");
+    publish::image(registry, "bad/config:1", &config);
+    registry.put_blob_as(&config.config_digest(), vec![b' '; config.config.len()]);
+
+    // A manifest of more than four megabytes.
+    let huge = edited(&promised("huge"), &|manifest| {
+        manifest["annotations"] = json!({ "much": "x".repeat(5 << 20) });
+    });
+    registry.put_manifest("bad/huge", Some("1"), kind, huge);
+
+    // A layer that climbs out of its directory.
+    let climb = Tar::new().file("../../../../../../tmp/climbed", 0o644, b"x").finish();
+    publish::image(registry, "bad/climb:1", &Image::new(vec![Layer::gzip(climb)], &["/bin/true"]));
+}
+
 #[test]
 fn an_image_that_is_not_what_it_claims_leaves_nothing() {
     story(|| async {
         let (daemon, registry, mut client) = scene(Setup::default()).await;
         let name = |rest: &str| format!("{}/{rest}", registry.host());
-        let good = Layer::gzip(archive("good", b"good"));
-        let image = |text: &str| {
-            let own = Layer::gzip(archive(text, &noise(200_000, text.len() as u64)));
-            Image::new(vec![good.clone(), own], &["/bin/true"])
-        };
-        let edited = |image: &Image, edit: &dyn Fn(&mut Value)| {
-            let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
-            edit(&mut manifest);
-            manifest.to_string()
-        };
-        let kind = media_type::OCI_MANIFEST;
-
-        // A layer's blob is another one of the same length: a good archive, or a damaged one.
-        let swapped = Layer::plain(archive("swapped", b"what was judged"));
-        let served = archive("swapped", b"what is served!");
-        let swap = Image::new(vec![good.clone(), swapped.clone()], &["/bin/true"]);
-        publish::image(&registry, "bad/swapped:1", &swap);
-        registry.put_blob_as(&swapped.digest(), served);
-        let digest = image("digest");
-        publish::image(&registry, "bad/digest:1", &digest);
-        let blob = &digest.layers[1];
-        let mut bytes = blob.blob.clone();
-        bytes[100] ^= 1;
-        registry.put_blob_as(&blob.digest(), bytes);
-
-        // The whole blob, but the manifest has another size for it: more, and fewer.
-        let size = image("size");
-        publish::image(&registry, "bad/longer:0", &size);
-        publish::image(&registry, "bad/shorter:0", &size);
-        for (repository, by) in [("bad/longer", 1_i64), ("bad/shorter", -1)] {
-            let manifest = edited(&size, &|manifest| {
-                let told = manifest["layers"][1]["size"].as_i64().unwrap() + by;
-                manifest["layers"][1]["size"] = json!(told);
-            });
-            registry.put_manifest(repository, Some("1"), kind, manifest);
-        }
-
-        // The config promises other files than the layer has.
-        let mut diff_id = image("diff-id");
-        let mut config: Value = serde_json::from_slice(&diff_id.config).unwrap();
-        config["rootfs"]["diff_ids"][1] = json!(Digest::sha256(b"other").to_string());
-        diff_id.config = config.to_string().into_bytes();
-        let manifest = edited(&diff_id, &|manifest| {
-            manifest["config"]["digest"] = json!(diff_id.config_digest().to_string());
-            manifest["config"]["size"] = json!(diff_id.config.len());
-        });
-        publish::image(&registry, "bad/diff-id:0", &diff_id);
-        registry.put_manifest("bad/diff-id", Some("1"), kind, manifest);
-
-        // The config has fewer layers than the manifest, and is none that was promised.
-        let fewer = image("fewer");
-        publish::image(&registry, "bad/fewer:0", &fewer);
-        let manifest = edited(&fewer, &|manifest| {
-            let first = manifest["layers"][0].clone();
-            manifest["layers"].as_array_mut().unwrap().push(first);
-        });
-        registry.put_manifest("bad/fewer", Some("1"), kind, manifest);
-        let config = image("config");
-        publish::image(&registry, "bad/config:1", &config);
-        registry.put_blob_as(&config.config_digest(), vec![b' '; config.config.len()]);
-
-        // A manifest of more than four megabytes.
-        let huge = edited(&image("huge"), &|manifest| {
-            manifest["annotations"] = json!({ "much": "x".repeat(5 << 20) });
-        });
-        registry.put_manifest("bad/huge", Some("1"), kind, huge);
-
-        // A layer that climbs out of its directory.
-        let climb = Tar::new().file("../../../../../../tmp/climbed", 0o644, b"x").finish();
-        publish::image(
-            &registry,
-            "bad/climb:1",
-            &Image::new(vec![Layer::gzip(climb)], &["/bin/true"]),
-        );
-
+        serve_bad_layers(&registry);
+        serve_bad_manifests(&registry);
         for (case, words) in [
             ("swapped", "the registry sent bytes of digest"),
             ("digest", "no valid gzip stream"),
@@ -501,7 +510,7 @@ fn an_image_that_is_not_what_it_claims_leaves_nothing() {
             assert!(client.images().await.unwrap().is_empty(), "{case}");
         }
         // It is not the place that is bad.
-        let whole = image("whole");
+        let whole = promised("whole");
         publish::image(&registry, "good/whole:1", &whole);
         client.pull(&name("good/whole:1")).await.unwrap();
         daemon.finish().await;

@@ -127,7 +127,7 @@ fn what_other_tools_bring_and_take_is_listed_at_once() {
         }
         daemon.podman(&["rmi", built]);
         assert_eq!(listed(&mut client).await, [&*pulled, brought]);
-        daemon.podman(&["rmi", "--force", &image.config_digest().hex()]);
+        daemon.podman(&["rmi", "--force", image.config_digest().hex()]);
         assert!(listed(&mut client).await.is_empty());
         assert!(client.image(brought).await.unwrap().is_none());
         client.pull(&pulled).await.unwrap();
