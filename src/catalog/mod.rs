@@ -47,6 +47,9 @@ pub struct ImageInfo {
     pub annotations: BTreeMap<String, String>,
     /// The kubelet must not collect it.
     pub pinned: bool,
+    /// Its config is there. It is not yet while another tool writes the image, whose record comes
+    /// first; such an image can be removed and pulled, not run.
+    pub whole: bool,
 }
 
 /// What the catalog reads of an image once and keeps.
@@ -72,7 +75,7 @@ impl Catalog {
         Self { store, registry, pinned, contents: Mutex::default() }
     }
 
-    /// All images. Blocks.
+    /// All images, those that are not whole among them. Blocks.
     ///
     /// # Errors
     ///
@@ -145,7 +148,14 @@ impl Catalog {
     }
 
     fn info(&self, image: &Arc<Image>) -> Result<ImageInfo, CatalogError> {
-        let contents = self.contents(&image.id)?;
+        let contents = match self.contents(&image.id) {
+            Ok(contents) => Some(contents),
+            Err(error @ CatalogError::Store(_)) => return Err(error),
+            Err(error) => {
+                tracing::debug!(image = %image.id, %error, "an image is not whole");
+                None
+            }
+        };
         let tags: Vec<Reference> = image
             .names
             .iter()
@@ -168,9 +178,13 @@ impl Catalog {
             digests,
             manifest: image.digest.clone(),
             size: image.size,
-            user: contents.user.clone(),
-            annotations: contents.annotations.clone(),
+            user: contents.as_ref().map(|known| known.user.clone()).unwrap_or_default(),
+            annotations: contents
+                .as_ref()
+                .map(|known| known.annotations.clone())
+                .unwrap_or_default(),
             pinned,
+            whole: contents.is_some(),
         })
     }
 
@@ -179,12 +193,16 @@ impl Catalog {
             return Ok(Arc::clone(known));
         }
         let config = self.config(id)?.1;
-        let manifest = self.store.big_data(id, "manifest", DOCUMENT_LIMIT)?.unwrap_or_default();
-        let annotations = match Document::parse("", &manifest) {
+        let manifest = self.store.big_data(id, "manifest", DOCUMENT_LIMIT)?;
+        let annotations = match Document::parse("", manifest.as_deref().unwrap_or_default()) {
             Ok(Document::Manifest(manifest)) => manifest.annotations,
             Ok(Document::Index(_)) | Err(_) => BTreeMap::new(),
         };
         let contents = Arc::new(Contents { user: config.run().user, annotations });
+        if manifest.is_none() {
+            // It may still be on its way.
+            return Ok(contents);
+        }
         let mut known = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(id.clone(), Arc::clone(&contents));
         Ok(contents)

@@ -94,7 +94,7 @@ impl Images {
         blocking(move || Ok(catalog.list()?)).await
     }
 
-    /// The image that `text` names, if it is here.
+    /// The image that `text` names, if it is here and whole: the kubelet pulls what is not.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Images {
     pub async fn find(&self, text: &str) -> Result<Option<ImageInfo>, ImageError> {
         let catalog = Arc::clone(&self.parts.catalog);
         let text = text.to_owned();
-        blocking(move || Ok(catalog.find(&text)?)).await
+        blocking(move || Ok(catalog.find(&text)?.filter(|image| image.whole))).await
     }
 
     /// The image's config as JSON text.

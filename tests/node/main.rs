@@ -11,13 +11,22 @@
 
 #[path = "../support/images.rs"]
 mod images;
+#[path = "../support/keys.rs"]
+mod keys;
+#[path = "../support/publish.rs"]
+mod publish;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/registry.rs"]
+mod test_registry;
 
 mod daemon;
 mod layers;
 mod network;
 mod pause;
+mod policy;
+mod pull;
 mod runtime;
+mod shared_store;
 mod spec;
 mod storage;

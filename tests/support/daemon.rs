@@ -295,6 +295,72 @@ impl Daemon {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
+    /// The name of an image in its store, for skopeo and buildah.
+    pub(crate) fn in_store(&self, name: &str) -> String {
+        let (root, run) = (self.path("storage"), self.path("storage-run"));
+        format!("containers-storage:[overlay@{}+{}]{name}", root.display(), run.display())
+    }
+
+    /// Has skopeo put an image, which lies in a directory of the daemon, into its store.
+    pub(crate) fn skopeo_copy(&self, directory: &str, name: &str) {
+        let from = format!("dir:{}", self.path(directory).display());
+        host::run("skopeo", &["--insecure-policy", "copy", "-q", &from, &self.in_store(name)]);
+    }
+
+    /// Has podman do something with its store, and gives what it says.
+    pub(crate) fn podman(&self, arguments: &[&str]) -> String {
+        let (root, run) = (self.path("storage"), self.path("storage-run"));
+        let (root, run) = (root.display().to_string(), run.display().to_string());
+        let mut all = vec!["--root", &root, "--runroot", &run, "--storage-driver", "overlay"];
+        all.extend(["--events-backend", "none", "--cgroup-manager", "cgroupfs"]);
+        all.extend(["--runtime", "runc"]);
+        all.extend(arguments);
+        host::run("podman", &all)
+    }
+
+    /// What there is of images in the store, now: files and directories of layers and images,
+    /// what is being unpacked, and what the indexes name. Nothing, if no image was ever there.
+    pub(crate) fn stored(&self) -> Vec<String> {
+        let root = self.path("storage");
+        let mut found = Vec::new();
+        for (directory, own) in [
+            ("overlay", &["l", "tempdirs"][..]),
+            ("overlay/l", &[]),
+            ("overlay/tempdirs", &[]),
+            ("overlay-layers", &["layers.lock", "layers.json", "volatile-layers.json"]),
+            ("overlay-images", &["images.lock", "images.json"]),
+        ] {
+            let entries = fs::read_dir(root.join(directory)).expect("the store");
+            let names = entries.map(|entry| entry.expect("an entry").file_name());
+            let names = names.map(|name| name.to_string_lossy().into_owned());
+            // Locks stay; podman's notes of what the filesystem can do, too.
+            let foreign = |name: &String| {
+                !own.contains(&name.as_str())
+                    && !name.starts_with(".has-")
+                    && !name.ends_with(".lock")
+                    && !matches!(name.as_str(), "backingFsBlockDev" | "staging")
+            };
+            found.extend(names.filter(foreign).map(|name| format!("{directory}/{name}")));
+        }
+        for index in [
+            "overlay-layers/layers.json",
+            "overlay-layers/volatile-layers.json",
+            "overlay-images/images.json",
+        ] {
+            let text = fs::read_to_string(root.join(index)).unwrap_or_else(|_| "[]".to_owned());
+            let records: Vec<Value> = serde_json::from_str(&text).expect("an index");
+            found.extend(records.iter().map(|record| format!("{index}: {}", record["id"])));
+        }
+        found
+    }
+
+    /// Says that there is nothing of any image in the store, nor soon will be: what was being
+    /// unpacked when a pull failed may still be on its way out.
+    #[track_caller]
+    pub(crate) fn holds_nothing(&self) {
+        host::eventually("an empty store", Duration::from_secs(5), || self.stored().is_empty());
+    }
+
     /// What there is of pods, now: see [`leftovers`].
     pub(crate) fn leftovers(&self) -> Vec<String> {
         leftovers::found(self.directory.path(), &self.token(), self.pid())

@@ -1,0 +1,93 @@
+//! Puts images and signatures into the test registry, as skopeo and cosign would.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use crioxide::oci::digest::Digest;
+use crioxide::oci::media_type;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::images::Image;
+use crate::keys;
+use crate::keys::Key;
+use crate::test_registry::TestRegistry;
+
+/// The artifact type and the media type of a sigstore bundle.
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// A registries.conf in which plain HTTP will do for these.
+pub(crate) fn insecure(registries: &[&TestRegistry]) -> String {
+    let entry = |it: &&TestRegistry| {
+        format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", it.host())
+    };
+    registries.iter().map(entry).collect()
+}
+
+/// Serves an image under a tag, and gives its manifest's digest.
+pub(crate) fn image(registry: &TestRegistry, name: &str, image: &Image) -> Digest {
+    let (repository, tag) = name.split_once(':').expect("repository:tag");
+    for (_, bytes) in image.blobs() {
+        registry.put_blob(bytes.to_vec());
+    }
+    let manifest = image.manifest.clone();
+    registry.put_manifest(repository, Some(tag), media_type::OCI_MANIFEST, manifest)
+}
+
+/// Signs a manifest as cosign 2 does, under the name `signed_name`, at the manifest's `.sig` tag.
+pub(crate) fn sign_at_tag(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    key: &Key,
+    signed_name: &str,
+) {
+    let payload = keys::payload(signed_name, &digest.to_string());
+    payload_at_tag(registry, repository, digest, key, &payload);
+}
+
+/// Puts a signed payload at the `.sig` tag of a manifest, whatever it is about.
+pub(crate) fn payload_at_tag(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    key: &Key,
+    payload: &[u8],
+) {
+    let mut layer =
+        blob(registry, "application/vnd.dev.cosign.simplesigning.v1+json", payload.to_vec());
+    layer["annotations"] = json!(keys::annotations(key, payload));
+    let config = blob(registry, media_type::OCI_CONFIG, b"{}".to_vec());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": config, "layers": [layer],
+    });
+    let tag = format!("sha256-{}.sig", digest.hex());
+    let manifest = manifest.to_string();
+    registry.put_manifest(repository, Some(&tag), media_type::OCI_MANIFEST, manifest);
+}
+
+/// Signs a manifest as cosign 3 does: a bundle in a manifest that refers to it.
+pub(crate) fn sign_by_referrer(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    key: &Key,
+) {
+    let bundle = keys::bundle(key, &keys::statement(keys::SIGN, &digest.to_string()));
+    let layer = blob(registry, BUNDLE, bundle);
+    let config = blob(registry, media_type::OCI_EMPTY, b"{}".to_vec());
+    let subject = json!({
+        "mediaType": media_type::OCI_MANIFEST, "size": 1, "digest": digest.to_string(),
+    });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": BUNDLE,
+        "config": config, "layers": [layer], "subject": subject,
+    });
+    registry.put_manifest(repository, None, media_type::OCI_MANIFEST, manifest.to_string());
+}
+
+fn blob(registry: &TestRegistry, media_type: &str, bytes: Vec<u8>) -> Value {
+    let size = bytes.len();
+    let digest = registry.put_blob(bytes);
+    json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
+}
