@@ -28,7 +28,7 @@ const RECORDS: usize = 200_000;
 pub fn tells_of_kill_for_memory(cgroup: &str) -> io::Result<bool> {
     let mut log = File::options()
         .read(true)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK)
         .open("/dev/kmsg")?;
     let mut record = vec![0_u8; RECORD_LIMIT];
     for _ in 0..RECORDS {
