@@ -66,7 +66,7 @@ impl Parts {
         let Some(record) = self.records.containers.by_id(id) else { return Ok(()) };
         let (runtime, looked_up) = (self.runtime.clone(), Arc::clone(&record));
         let exit = crate::container::blocking(move || {
-            Ok(runtime.exit_of(&looked_up.persist_dir, &looked_up.bundle)?)
+            Ok(runtime.exit_of(&looked_up.id, &looked_up.persist_dir, &looked_up.bundle)?)
         })
         .await?;
         let Some(exit) = exit else { return Ok(()) };

@@ -3,6 +3,8 @@
 //! `<persist_dir>/exit` is there first and stays; `<exits_dir>/<id>` comes next and is the event.
 //! Both hold the exit code in decimal; the time of the end is the file's change time. A file
 //! `oom`, there or in the bundle (versions of conmon differ), says that the kernel killed for memory.
+//! conmon does not always come to that: it looks into the cgroup, which systemd removes as soon as
+//! the last process is gone. Then the kernel's log is asked.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -24,7 +26,12 @@ use time::OffsetDateTime;
 use crate::model::ids::ContainerId;
 use crate::runtime::Runtime;
 use crate::runtime::error::RuntimeError;
+use crate::sys::cgroup;
 use crate::sys::files;
+use crate::sys::kernel_log;
+
+/// The exit code of a process that was killed with SIGKILL.
+const KILLED: i32 = 128 + libc::SIGKILL;
 
 /// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +90,12 @@ impl Runtime {
     /// # Errors
     ///
     /// [`RuntimeError::File`], [`RuntimeError::ExitFile`].
-    pub fn exit_of(&self, persist_dir: &Path, bundle: &Path) -> Result<Option<Exit>, RuntimeError> {
+    pub fn exit_of(
+        &self,
+        id: &ContainerId,
+        persist_dir: &Path,
+        bundle: &Path,
+    ) -> Result<Option<Exit>, RuntimeError> {
         let path = persist_dir.join("exit");
         let file = File::options()
             .read(true)
@@ -99,11 +111,22 @@ impl Runtime {
             i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         let code = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
         let finished = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
-        let oom = [persist_dir, bundle].iter().any(|place| place.join("oom").exists());
         let (Some(code), Some(finished)) = (code, finished) else {
             return Err(RuntimeError::ExitFile { path });
         };
+        let oom = [persist_dir, bundle].iter().any(|place| place.join("oom").exists())
+            || (code == KILLED && self.was_killed_for_memory(id));
         Ok(Some(Exit { code, finished, oom }))
+    }
+
+    /// What the kernel's log says of a container that was killed.
+    fn was_killed_for_memory(&self, id: &ContainerId) -> bool {
+        let name = cgroup::container_name(self.settings().cgroup_manager, id.as_str());
+        kernel_log::tells_of_kill_for_memory(&name).unwrap_or_else(|error| {
+            let error = crate::failure::chain(&error);
+            tracing::debug!(container = %id, error, "the kernel's log cannot be read");
+            false
+        })
     }
 
     /// Takes away the event of a container's end.

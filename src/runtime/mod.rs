@@ -120,14 +120,17 @@ impl Runtime {
     /// Asks systemd for a scope. The connection is made when it is first needed, and once more
     /// when it turns out to be cut: the bus may have been restarted.
     async fn start_scope(&self, scope: &Scope) -> Result<(), SystemdError> {
-        let mut systemd = self.shared.systemd.lock().await;
-        if let Some(systemd) = systemd.as_ref() {
+        // Not held while systemd works: pods start side by side.
+        let known = self.shared.systemd.lock().await.clone();
+        if let Some(systemd) = known {
             match systemd.start_scope(scope).await {
                 Err(error) if error.is_cut() => {}
                 answer => return answer,
             }
         }
-        systemd.insert(Systemd::connect().await?).start_scope(scope).await
+        let systemd = Systemd::connect().await?;
+        *self.shared.systemd.lock().await = Some(systemd.clone());
+        systemd.start_scope(scope).await
     }
 }
 

@@ -207,8 +207,17 @@ pub fn cgroups_path(manager: CgroupManager, parent: &str, id: &str) -> Result<St
         CgroupManager::Systemd => {
             format!("{}:crio:{id}", slice(parent).unwrap_or("system.slice"))
         }
-        CgroupManager::Cgroupfs => path.join(&format!("crio-{id}")).0,
+        CgroupManager::Cgroupfs => path.join(&container_name(manager, id)).0,
     })
+}
+
+/// What the cgroup of a container is called.
+#[must_use]
+pub fn container_name(manager: CgroupManager, id: &str) -> String {
+    match manager {
+        CgroupManager::Systemd => format!("crio-{id}.scope"),
+        CgroupManager::Cgroupfs => format!("crio-{id}"),
+    }
 }
 
 /// Where the cgroup of a container is.
@@ -221,11 +230,7 @@ pub fn container_path(
     parent: &str,
     id: &str,
 ) -> Result<CgroupPath, CgroupError> {
-    let suffix = match manager {
-        CgroupManager::Systemd => ".scope",
-        CgroupManager::Cgroupfs => "",
-    };
-    Ok(parent_path(manager, parent)?.join(&format!("crio-{id}{suffix}")))
+    Ok(parent_path(manager, parent)?.join(&container_name(manager, id)))
 }
 
 /// The cgroup of a container's monitor, for the cgroupfs manager.

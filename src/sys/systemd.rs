@@ -3,12 +3,17 @@
 //! What is in a scope of its own survives a stop of the service that started it. The scope goes
 //! when its last process does.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use zbus::OwnedObjectPath;
 use zbus::Variant;
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+
+/// How long systemd may take for a scope. It takes milliseconds, and longer only when it is stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A scope that systemd did not give.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,14 @@ pub enum SystemdError {
         /// systemd's word for how it ended.
         result: String,
     },
+    /// There was no answer.
+    #[error("systemd did not start {scope} in {slice} within {} s", PATIENCE.as_secs())]
+    Timeout {
+        /// The scope.
+        scope: String,
+        /// The slice it was to be in.
+        slice: String,
+    },
 }
 
 impl SystemdError {
@@ -49,7 +62,7 @@ impl SystemdError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Refused { source, .. } => matches!(source, zbus::Error::InputOutput(_)),
-            Self::Job { .. } => false,
+            Self::Job { .. } | Self::Timeout { .. } => false,
         }
     }
 }
@@ -133,6 +146,13 @@ impl Systemd {
     ///
     /// [`SystemdError`].
     pub async fn start_scope(&self, scope: &Scope) -> Result<(), SystemdError> {
+        let started = tokio::time::timeout(PATIENCE, self.start(scope)).await;
+        let late =
+            || SystemdError::Timeout { scope: scope.name.clone(), slice: scope.slice.clone() };
+        started.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn start(&self, scope: &Scope) -> Result<(), SystemdError> {
         let (named, slice) = (|| scope.name.clone(), || scope.slice.clone());
         let refused = |source| SystemdError::Refused { scope: named(), slice: slice(), source };
         let pid = u32::try_from(scope.pid).unwrap_or_default();

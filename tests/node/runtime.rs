@@ -156,7 +156,10 @@ impl Node {
     }
 
     fn exit_code(&self, request: &Create) -> Option<i32> {
-        self.runtime.exit_of(&request.persist_dir, &request.bundle).unwrap().map(|exit| exit.code)
+        self.runtime
+            .exit_of(&request.id, &request.persist_dir, &request.bundle)
+            .unwrap()
+            .map(|exit| exit.code)
     }
 
     /// That nothing of a container is left but its bundle.
@@ -277,7 +280,8 @@ async fn a_container_lives_and_ends() {
 
     assert_eq!(runtime.kill("runc", id, "SIGTERM", false).await.unwrap(), Change::Made(()));
     assert_eq!(&next(&mut exits).await, id);
-    let exit = runtime.exit_of(&request.persist_dir, &request.bundle).unwrap().unwrap();
+    let exit =
+        runtime.exit_of(&request.id, &request.persist_dir, &request.bundle).unwrap().unwrap();
     assert_eq!((exit.code, exit.oom), (5, false));
     assert!(
         exit.finished >= before - Duration::from_secs(1)
