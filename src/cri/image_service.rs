@@ -18,9 +18,9 @@ use crate::cri::convert::image;
 use crate::cri::observe::observe;
 use crate::cri::runtime_service::DoorError;
 use crate::cri::unbuilt::unbuilt;
+use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
-use crate::registry::Credentials;
 
 /// The image service.
 #[derive(Debug)]

@@ -19,6 +19,8 @@ use std::time::SystemTime;
 pub use error::ImageError;
 pub use pull::PullRequest;
 
+pub use crate::registry::Credentials;
+
 use crate::catalog::Catalog;
 use crate::catalog::ImageInfo;
 use crate::image::layer_turns::LayerTurns;
