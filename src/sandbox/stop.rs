@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
+use crate::model::in_flight::to_the_end;
 use crate::model::sandbox::SandboxState;
 use crate::sandbox::Parts;
 use crate::sandbox::Sandboxes;
@@ -24,7 +25,8 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// [`SandboxError`] of the step that failed; the next call goes on from there.
+    /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
+    /// on from there.
     pub async fn stop(&self, id: &str) -> Result<Change, SandboxError> {
         let parts = &self.parts;
         if id.is_empty() {
@@ -35,15 +37,17 @@ impl Sandboxes {
                 .err()
                 .map_or(SandboxError::Vanished, Into::into));
         }
-        let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
-        let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {
-            return Ok(Change::Unchanged(()));
+        let Some((id, turn)) = parts.begin(id).await? else { return Ok(Change::Unchanged(())) };
+        let parts = Arc::clone(parts);
+        let work = async move {
+            let _turn = turn;
+            parts.stop(&id).await
         };
-        parts.stop(&record.id).await
+        to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
     }
 
-    /// Whether a sandbox that should be ready still is: its infra process lives and its namespaces
-    /// are there. One that is not becomes not ready.
+    /// Whether a sandbox that should be ready still is: its infra process lives, its namespaces and
+    /// its files are there. One that is not becomes not ready.
     ///
     /// # Errors
     ///
@@ -53,8 +57,10 @@ impl Sandboxes {
         let namespaces = &record.namespaces;
         let pins = [&namespaces.net, &namespaces.ipc, &namespaces.uts, &namespaces.pid];
         let pinned = pins.into_iter().flatten().all(|path| namespace::is_pinned(path));
-        if record.state == SandboxState::Ready && !(pinned && infra::is_alive(&record)) {
-            tracing::warn!(sandbox = %id, "its namespaces or its infra process are gone");
+        // A pod that shares all namespaces with the node has nothing but its files to tell a reboot.
+        let whole = pinned && record.run_dir.is_dir() && infra::is_alive(&record);
+        if record.state == SandboxState::Ready && !whole {
+            tracing::warn!(sandbox = %id, "its namespaces, files or infra process are gone");
             self.parts.records.sandboxes.update(id, |record| {
                 record.state = SandboxState::NotReady;
             })?;
