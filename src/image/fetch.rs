@@ -102,7 +102,7 @@ impl Parts {
             }
         }
         for (index, wanted, turn) in waiting {
-            turns.push(turn.lock_owned().await);
+            turns.push(turn.await);
             let layer = self.bring(&resolved.source, &wanted).await?;
             if let Some(place) = chain.get_mut(index) {
                 *place = Some(layer);
