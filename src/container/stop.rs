@@ -15,6 +15,8 @@ use crate::state::ContainerRecord;
 
 /// How long a killed process may take to be gone.
 const AFTER_KILL: Duration = Duration::from_secs(60);
+/// The longest patience there is: a pod may ask for more seconds than a clock can count.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How often the exit file is looked for while waiting, in case its event was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -71,7 +73,7 @@ impl Parts {
         exits: &mut tokio::sync::broadcast::Receiver<ContainerId>,
         patience: Duration,
     ) -> bool {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + patience.min(LONGEST);
         while self.lives(id) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
