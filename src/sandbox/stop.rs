@@ -42,8 +42,8 @@ impl Sandboxes {
         parts.stop(&record.id).await
     }
 
-    /// Whether a sandbox that should be ready still is: its infra process lives and its namespaces
-    /// are there. One that is not becomes not ready.
+    /// Whether a sandbox that should be ready still is: its infra process lives, its namespaces and
+    /// its files are there. One that is not becomes not ready.
     ///
     /// # Errors
     ///
@@ -53,8 +53,10 @@ impl Sandboxes {
         let namespaces = &record.namespaces;
         let pins = [&namespaces.net, &namespaces.ipc, &namespaces.uts, &namespaces.pid];
         let pinned = pins.into_iter().flatten().all(|path| namespace::is_pinned(path));
-        if record.state == SandboxState::Ready && !(pinned && infra::is_alive(&record)) {
-            tracing::warn!(sandbox = %id, "its namespaces or its infra process are gone");
+        // A pod that shares all namespaces with the node has nothing but its files to tell a reboot.
+        let whole = pinned && record.run_dir.is_dir() && infra::is_alive(&record);
+        if record.state == SandboxState::Ready && !whole {
+            tracing::warn!(sandbox = %id, "its namespaces, files or infra process are gone");
             self.parts.records.sandboxes.update(id, |record| {
                 record.state = SandboxState::NotReady;
             })?;
