@@ -107,6 +107,9 @@ fn profile(from: Option<&api::SecurityProfile>) -> Result<SecurityProfile, Reque
         }
         Ok(ProfileType::Localhost) => {
             let name = from.localhost_ref.strip_prefix("localhost/").unwrap_or(&from.localhost_ref);
+            if name.split('/').any(|part| part == "..") || name.chars().any(char::is_control) {
+                return Err(RequestError::illegal("localhost_ref", name));
+            }
             Ok(SecurityProfile::Localhost(name.to_owned()))
         }
         Err(_) => Err(RequestError::illegal("profile_type", from.profile_type)),
@@ -241,6 +244,19 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(of_container(&from).unwrap_err().field, "run_as_group");
+    }
+
+    #[test]
+    fn a_local_profile_cannot_lead_out_of_its_directory() {
+        for name in ["../../../etc/shadow", "localhost/a/../../x", "a\nb"] {
+            let profile = api::SecurityProfile {
+                profile_type: api::security_profile::ProfileType::Localhost.into(),
+                localhost_ref: name.into(),
+            };
+            let from =
+                api::LinuxContainerSecurityContext { seccomp: Some(profile), ..Default::default() };
+            assert_eq!(of_container(&from).unwrap_err().field, "localhost_ref", "{name:?}");
+        }
     }
 
     #[test]
