@@ -108,7 +108,11 @@ impl Judge {
         for path in candidates {
             match files::read(&path, FILE_LIMIT, Links::Follow) {
                 Ok(bytes) => return parse(&path, &bytes),
-                Err(error) if error.kind() == ErrorKind::NotFound && path != self.global => {}
+                // A link that leads nowhere is a policy that cannot be read, not a missing one.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && path != self.global
+                        && !path.is_symlink() => {}
                 Err(source) => return Err(JudgeError::Unreadable { path, source }),
             }
         }
