@@ -35,10 +35,12 @@ pub struct ImageInfo {
     pub id: ImageId,
     /// Its names with a tag.
     pub tags: Vec<Reference>,
-    /// Its repositories with its digest.
+    /// Its names with a digest, which may be that of an index, and its repositories with the digest
+    /// of its manifest.
     pub digests: Vec<Reference>,
-    /// The digest of its manifest, if the store knows it.
-    pub manifest: Option<Digest>,
+    /// The digests of the manifests and indexes that are kept with it. Two manifests can have the
+    /// same config, as when an image is compressed anew.
+    pub manifests: Vec<Digest>,
     /// Its uncompressed size in bytes.
     pub size: u64,
     /// The user that its config names.
@@ -114,7 +116,7 @@ impl Catalog {
         let repository = reference.repository();
         let images = self.store.images()?;
         Ok(images.into_iter().find(|image| {
-            image.digest.as_ref() == Some(digest)
+            image.digests.contains(digest)
                 && named(image).any(|name| name.repository() == repository)
         }))
     }
@@ -156,13 +158,10 @@ impl Catalog {
                 None
             }
         };
-        let tags: Vec<Reference> = image
-            .names
-            .iter()
-            .filter_map(|name| name.parse::<Reference>().ok())
-            .filter(|name| name.tag().is_some())
-            .collect();
-        let mut digests = Vec::new();
+        let names = || image.names.iter().filter_map(|name| name.parse::<Reference>().ok());
+        let tags: Vec<Reference> = names().filter(|name| name.tag().is_some()).collect();
+        let mut digests: Vec<Reference> =
+            names().filter(|name| name.tag().is_none() && name.digest().is_some()).collect();
         if let Some(digest) = &image.digest {
             for name in named(image) {
                 let name = name.with_digest(digest);
@@ -176,7 +175,7 @@ impl Catalog {
             id: image.id.clone(),
             tags,
             digests,
-            manifest: image.digest.clone(),
+            manifests: image.digests.clone(),
             size: image.size,
             user: contents.as_ref().map(|known| known.user.clone()).unwrap_or_default(),
             annotations: contents
@@ -226,10 +225,62 @@ impl Catalog {
             .map_err(|source| CatalogError::Damaged { id: id.clone(), source })?;
         Ok((bytes, config))
     }
+
+    /// The manifests that a signature on the image can be about: those whose bytes are here, are of
+    /// their digest, and name the image's config. An index is none of them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Store`].
+    pub fn manifests(&self, image: &ImageInfo) -> Result<Vec<Digest>, CatalogError> {
+        let mut found = Vec::new();
+        for digest in &image.manifests {
+            for key in [format!("manifest-{digest}"), "manifest".to_owned()] {
+                let bytes = self.store.big_data(&image.id, &key, DOCUMENT_LIMIT)?;
+                if bytes.is_some_and(|bytes| is_manifest_of(&image.id, digest, &bytes)) {
+                    found.push(digest.clone());
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether `bytes` are the manifest of this digest, and its config is the image of this ID.
+fn is_manifest_of(id: &ImageId, digest: &Digest, bytes: &[u8]) -> bool {
+    digest.matches(bytes)
+        && matches!(Document::parse("", bytes), Ok(Document::Manifest(manifest))
+            if manifest.config.digest.to_string() == format!("sha256:{id}"))
 }
 
 /// The names an image has; if it has none, those it had.
 fn named(image: &Image) -> impl Iterator<Item = Reference> {
     let names = if image.names.is_empty() { &image.names_history } else { &image.names };
     names.iter().filter_map(|name| name.parse::<Reference>().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_manifest_that_names_the_config_can_be_signed_for_it() {
+        let config = Digest::sha256(b"config");
+        let id: ImageId = config.hex().parse().unwrap();
+        let manifest = |config: &Digest| {
+            format!(
+                r#"{{"schemaVersion":2,"layers":[],"config":{{"mediaType":"{}","digest":"{config}",
+                "size":6}}}}"#,
+                crate::oci::media_type::OCI_CONFIG
+            )
+        };
+        let (own, other) = (manifest(&config), manifest(&Digest::sha256(b"other")));
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
+        for (bytes, expected) in [(&own, true), (&other, false), (&index, false)] {
+            let digest = Digest::sha256(bytes.as_bytes());
+            assert_eq!(is_manifest_of(&id, &digest, bytes.as_bytes()), expected, "{bytes}");
+        }
+        assert!(!is_manifest_of(&id, &Digest::sha256(other.as_bytes()), own.as_bytes()));
+    }
 }

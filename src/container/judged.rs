@@ -65,9 +65,9 @@ impl Parts {
         }
         let completed = self.catalog.complete(written);
         let meant = completed.into_iter().find(|reference| {
-            let same_digest = reference.digest().is_none_or(|digest| {
-                info.manifest.as_ref() == Some(digest) || known.contains(reference)
-            });
+            let same_digest = reference
+                .digest()
+                .is_none_or(|digest| info.manifests.contains(digest) || known.contains(reference));
             same_digest && known.iter().any(|name| name.repository() == reference.repository())
         });
         meant.map(|reference| vec![reference]).ok_or_else(|| ContainerError::OtherImage {
@@ -76,7 +76,8 @@ impl Parts {
         })
     }
 
-    /// Allowed if any of the names is; otherwise the first refusal is the answer.
+    /// Allowed if any of the names is, by any of the image's manifests; otherwise the first refusal
+    /// is the answer. A name with the digest of a manifest is judged by that one alone.
     fn judge_names(
         &self,
         info: &ImageInfo,
@@ -85,15 +86,20 @@ impl Parts {
     ) -> Result<(), ContainerError> {
         let unnamed = || ContainerError::OtherImage {
             image: info.id.clone(),
-            user_specified: "<an image without a name cannot be judged>".to_owned(),
+            user_specified: "<an image without a name or manifest cannot be judged>".to_owned(),
         };
-        let manifest_digest = info.manifest.as_ref().ok_or_else(unnamed)?;
+        let manifests = self.catalog.manifests(info)?;
         let mut first_refusal = None;
         for reference in names {
-            let subject = Subject { reference, manifest_digest };
-            match self.judge.judge_stored(&self.store, &info.id, &subject, Some(namespace)) {
-                Ok(_) => return Ok(()),
-                Err(error) => first_refusal = first_refusal.or(Some(error)),
+            let pinned = reference.digest().filter(|digest| manifests.contains(digest));
+            for manifest_digest in
+                manifests.iter().filter(|manifest| pinned.is_none_or(|pinned| pinned == *manifest))
+            {
+                let subject = Subject { reference, manifest_digest };
+                match self.judge.judge_stored(&self.store, &info.id, &subject, Some(namespace)) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => first_refusal = first_refusal.or(Some(error)),
+                }
             }
         }
         Err(first_refusal.map_or_else(unnamed, ContainerError::from))

@@ -60,7 +60,7 @@ pub struct RunImage {
     pub id: ImageId,
     /// A name of it, or its ID where it has none.
     pub name: String,
-    /// `repository@digest`, or its ID where it has none.
+    /// What PullImage answers with, so that the kubelet knows the image again: its ID.
     pub reference: String,
 }
 
@@ -78,7 +78,7 @@ pub struct ContainerUser {
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// The exit code; 128 + signal for a signal, −1 if nobody knows.
+    /// The exit code; 128 + signal for a signal, 255 if nobody knows.
     pub code: i32,
     /// When, in nanoseconds since 1970.
     pub finished: i64,
