@@ -24,6 +24,8 @@ const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// How many signatures, and how many bundles, are looked at: a registry can list any number.
 const MOST: usize = Evidence::LIMIT;
+/// How many bytes of signatures, and of bundles, are held at once: real ones have some thousand.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// All signatures of the manifest that `resolved` found.
 pub(super) async fn gather(
@@ -66,15 +68,15 @@ impl Gathering<'_> {
         let found = self.registry.manifest_if_exists(self.source(), &which).await;
         let Some(fetched) = found.map_err(self.failed(step))? else { return Ok(Vec::new()) };
         let manifest = self.manifest(&fetched)?;
-        let mut signatures = Vec::new();
+        let (mut signatures, mut bytes) = (Vec::new(), 0);
         for layer in manifest.layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING) {
             if signatures.len() == MOST {
                 return Err(self.odd(format!("there are more than {MOST}")));
             }
-            signatures.push(SimpleSigning {
-                payload: self.blob(layer, step).await?,
-                annotations: layer.annotations.clone().unwrap_or_default(),
-            });
+            let payload = self.blob(layer, step).await?;
+            self.count(&mut bytes, &payload)?;
+            let annotations = layer.annotations.clone().unwrap_or_default();
+            signatures.push(SimpleSigning { payload, annotations });
         }
         Ok(signatures)
     }
@@ -84,10 +86,10 @@ impl Gathering<'_> {
         let step = "look up the referrers";
         let referrers = self.registry.referrers(self.source(), &self.resolved.digest).await;
         let referrers = referrers.map_err(self.failed(step))?;
-        let mut bundles = Vec::new();
-        for referrer in referrers.iter().filter(|referrer| is_bundle(referrer)) {
-            if bundles.len() == MOST {
-                return Err(self.odd(format!("there are more than {MOST} bundles")));
+        let (mut bundles, mut bytes) = (Vec::new(), 0);
+        for (place, referrer) in referrers.iter().filter(|found| is_bundle(found)).enumerate() {
+            if place == MOST {
+                return Err(self.odd(format!("there are more than {MOST} referrers with bundles")));
             }
             let which = TagOrDigest::Digest(referrer.digest.clone());
             let fetched = self.registry.manifest(self.source(), &which).await;
@@ -100,10 +102,24 @@ impl Gathering<'_> {
             }
             for layer in manifest.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE))
             {
-                bundles.push(self.blob(layer, step).await?);
+                if bundles.len() == MOST {
+                    return Err(self.odd(format!("there are more than {MOST} bundles")));
+                }
+                let bundle = self.blob(layer, step).await?;
+                self.count(&mut bytes, &bundle)?;
+                bundles.push(bundle);
             }
         }
         Ok(bundles)
+    }
+
+    /// Adds to the bytes that are held.
+    fn count(&self, held: &mut usize, more: &[u8]) -> Result<(), ImageError> {
+        *held += more.len();
+        if *held <= MOST_BYTES {
+            return Ok(());
+        }
+        Err(self.odd(format!("they have more than {MOST_BYTES} bytes")))
     }
 
     fn manifest(&self, fetched: &FetchedManifest) -> Result<Manifest, ImageError> {

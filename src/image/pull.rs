@@ -25,6 +25,7 @@ use crate::judge;
 use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
 use crate::oci::descriptor::Descriptor;
+use crate::oci::digest::Algorithm;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::image_config::ImageConfig;
 use crate::oci::media_type;
@@ -118,9 +119,10 @@ impl Parts {
         let config = ImageConfig::parse(&config_bytes)
             .map_err(|source| ImageError::Document { reference: reference.to_string(), source })?;
         check_shape(reference, &resolved, &config)?;
+        let id = image_id(reference, &resolved)?;
         let layers = self.fetch_layers(reference, &resolved, &config.rootfs.diff_ids).await?;
         let documents = Documents { resolved, config_bytes, created: config.created, evidence };
-        self.commit(reference, documents, layers).await
+        self.commit(reference, id, documents, layers).await
     }
 
     /// Gathers what the policy wants to see, and asks it.
@@ -169,14 +171,10 @@ impl Parts {
     async fn commit(
         &self,
         reference: &Reference,
+        id: ImageId,
         documents: Documents,
         layers: Layers,
     ) -> Result<ImageId, ImageError> {
-        let digest = &documents.resolved.manifest.config.digest;
-        let id: ImageId = digest.hex().parse().map_err(|_| ImageError::NotAnImage {
-            reference: reference.to_string(),
-            fault: "its config has no sha256 digest".to_owned(),
-        })?;
         let store = self.store.clone();
         let name = reference.to_string();
         blocking(move || {
@@ -214,9 +212,10 @@ impl Documents {
             (format!("manifest-{}", resolved.digest), resolved.bytes),
             (resolved.manifest.config.digest.to_string(), self.config_bytes),
         ];
-        // The same image under another name has evidence already, which stays true.
-        let mut kept = judge::kept_or_none(store, &id);
-        kept.merge(&self.evidence);
+        // The same image under another name has evidence already, which stays true. What was just
+        // judged comes first: whoever signs the same image a hundred times cannot crowd it out.
+        let mut kept = self.evidence;
+        kept.merge(&judge::kept_or_none(store, &id));
         if !kept.is_empty() {
             big_data.push(judge::keep(&kept).map_err(|_| ImageError::Vanished)?);
         }
@@ -232,7 +231,17 @@ impl Documents {
     }
 }
 
-/// The manifest and the config must speak of the same layers, on a platform that runs here.
+/// The ID is the config's digest without its algorithm, so there can be only one algorithm.
+fn image_id(reference: &Reference, resolved: &Resolved) -> Result<ImageId, ImageError> {
+    let digest = &resolved.manifest.config.digest;
+    let id = digest.hex().parse().ok().filter(|_| digest.algorithm() == Algorithm::Sha256);
+    id.ok_or_else(|| ImageError::NotAnImage {
+        reference: reference.to_string(),
+        fault: "its config has no sha256 digest".to_owned(),
+    })
+}
+
+/// The manifest and the config must speak of the same layers.
 fn check_shape(
     reference: &Reference,
     resolved: &Resolved,
