@@ -25,6 +25,17 @@ pub struct InFlight<K, V> {
 #[error("the work ended without an answer; the log of this daemon says why")]
 pub struct Vanished;
 
+/// Runs work to its end, also when its caller goes away in the middle of it.
+///
+/// # Errors
+///
+/// [`Vanished`] when the work panicked.
+pub async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Vanished> {
+    tokio::spawn(work).await.map_err(|_| Vanished)
+}
+
 impl<K, V> Default for InFlight<K, V> {
     fn default() -> Self {
         Self { running: Arc::default() }
@@ -130,6 +141,19 @@ mod tests {
         caller.abort();
         gate.send(()).unwrap();
         assert_eq!(in_flight.run("k", || async { true }).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn what_must_come_to_its_end_does() {
+        let (gate, opened) = tokio::sync::oneshot::channel::<()>();
+        let (done, seen) = tokio::sync::oneshot::channel();
+        let work = to_the_end(async move {
+            let opened = opened.await;
+            let _ = done.send(opened.is_ok());
+        });
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, work).await.is_err());
+        gate.send(()).unwrap();
+        assert_eq!(seen.await, Ok(true));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use crate::container::ContainerError;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::io_kind;
+use crate::model::ids::SandboxId;
 use crate::network::NetworkError;
 use crate::network::NotReady;
 use crate::runtime::RuntimeError;
@@ -67,6 +68,9 @@ pub enum SandboxError {
         /// Why.
         source: ContainerError,
     },
+    /// It cannot be stopped or removed before it is there.
+    #[error("sandbox {0} is still being made; ask again when it is ready")]
+    BeingMade(SandboxId),
     /// What failed, and what could not be taken back after it.
     #[error("{failure}; and afterwards: {}", leftovers.join("; "))]
     Leftovers {
@@ -94,6 +98,7 @@ impl Classify for SandboxError {
             Self::Runtime(source) => source.kind(),
             Self::File { source, .. } => io_kind(source),
             Self::Container { source, .. } => source.kind(),
+            Self::BeingMade(_) => Kind::WrongState,
             Self::Leftovers { failure, .. } => failure.kind(),
             Self::NetworkNotReady(_) | Self::Vanished => Kind::Internal,
         }

@@ -78,10 +78,12 @@ impl Sandboxes {
         Self { parts: Arc::new(parts), runs: InFlight::default() }
     }
 
-    /// All sandboxes.
+    /// All sandboxes, without those that are still being made.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<SandboxRecord>> {
-        self.parts.records.sandboxes.all()
+        let mut all = self.parts.records.sandboxes.all();
+        all.retain(|record| !self.parts.is_being_made(record));
+        all
     }
 
     /// The sandbox whose id is, or begins with, `id`.
@@ -104,7 +106,8 @@ impl Sandboxes {
 
     /// Undoes what the network still keeps for sandboxes that are not there any more.
     pub async fn collect_networks(&self) {
-        let living: Vec<SandboxId> = self.list().iter().map(|record| record.id.clone()).collect();
+        let all = self.parts.records.sandboxes.all();
+        let living: Vec<SandboxId> = all.iter().map(|record| record.id.clone()).collect();
         let collected = self.parts.network.collect(&living).await;
         for id in collected.removed {
             tracing::info!(sandbox = %id, "its left-over network attachment was undone");
@@ -112,6 +115,27 @@ impl Sandboxes {
         for error in collected.failures {
             tracing::warn!(error = chain(&error), "a left-over network attachment stays");
         }
+    }
+}
+
+impl Parts {
+    /// Whether a request is making this sandbox now. One that was never ready and that nobody makes
+    /// is what a request could not take back; it can be stopped and removed.
+    fn is_being_made(&self, record: &SandboxRecord) -> bool {
+        record.ready_since.is_none() && self.records.sandboxes.is_taken(&record.id)
+    }
+
+    /// The turn of a sandbox to stop or remove; none if it is not there.
+    async fn begin(
+        &self,
+        id: &str,
+    ) -> Result<Option<(SandboxId, tokio::sync::OwnedMutexGuard<()>)>, SandboxError> {
+        let Ok(record) = self.records.sandboxes.find(id) else { return Ok(None) };
+        if self.is_being_made(&record) {
+            return Err(SandboxError::BeingMade(record.id.clone()));
+        }
+        let turn = self.records.sandboxes.turn(&record.id).await;
+        Ok(turn.map(|turn| (record.id.clone(), turn)))
     }
 }
 

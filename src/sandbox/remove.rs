@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
+use crate::model::in_flight::to_the_end;
 use crate::sandbox::Parts;
 use crate::sandbox::Sandboxes;
 use crate::sandbox::blocking;
@@ -15,15 +16,18 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// [`SandboxError`] of the step that failed; the next call goes on from there.
+    /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
+    /// on from there.
     pub async fn remove(&self, id: &str) -> Result<Change, SandboxError> {
-        let parts = &self.parts;
-        let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
-        let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {
+        let Some((id, turn)) = self.parts.begin(id).await? else {
             return Ok(Change::Unchanged(()));
         };
-        parts.clear_away(&record.id).await?;
-        Ok(Change::Made(()))
+        let parts = Arc::clone(&self.parts);
+        let work = async move {
+            let _turn = turn;
+            parts.clear_away(&id).await.map(Change::Made)
+        };
+        to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
     }
 }
 

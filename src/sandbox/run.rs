@@ -24,6 +24,7 @@ use crate::sandbox::infra;
 use crate::sandbox::now;
 use crate::sandbox::pod_network;
 use crate::spec::sysctls;
+use crate::state::Infra;
 use crate::state::NamespacePaths;
 use crate::state::NetworkState;
 use crate::state::SandboxRecord;
@@ -58,8 +59,13 @@ impl Parts {
         if config.security.namespaces.network != NamespaceMode::Node {
             self.network.wait_ready(Instant::now() + self.settings.network_patience).await?;
         }
-        let record = self.new_record(config)?;
+        let mut record = self.new_record(config)?;
         let id = record.id.clone();
+        self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
+        // The names of the pins are written down before the pins are made.
+        record.namespaces = self.future_pins(&record);
+        // Kept until the end, and over the way back: nobody stops or removes what is half made.
+        let _turn = self.records.sandboxes.insert_taken(&id, record.clone())?;
         let mut undo = Undo::default();
         let (parts, undo_id) = (Arc::clone(self), id.clone());
         undo.push("clear the sandbox away", async move {
@@ -147,18 +153,14 @@ impl Parts {
         sysctls: Vec<(String, String)>,
     ) -> Result<(), SandboxError> {
         let id = record.id.clone();
-        self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
-        self.records.sandboxes.insert(&id, record.clone())?;
-        record.namespaces = self.pin(&record, sysctls).await?;
+        self.pin(&record, sysctls).await?;
         if record.network != NetworkState::Host {
             record.network = NetworkState::Up;
         }
         self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
         // CNI is the long pole; the files and the infra process are made beside it.
         let (network, local) = tokio::join!(self.connect(&record), self.make_local(&record));
-        let (infra, pid) = local?;
-        record.infra = infra;
-        record.namespaces.pid = pid;
+        record.infra = local?;
         // Written before the network's error is looked at: the way back needs to know the process.
         self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
         let ips = network?;
@@ -170,26 +172,40 @@ impl Parts {
         Ok(())
     }
 
+    /// Where the namespaces of a sandbox are going to be pinned.
+    fn future_pins(&self, record: &SandboxRecord) -> NamespacePaths {
+        let options = &record.config.security.namespaces;
+        let pin = |wanted: bool, kind: &str| {
+            wanted.then(|| self.settings.namespaces_dir.join(kind).join(record.id.as_str()))
+        };
+        let own_network = options.network != NamespaceMode::Node;
+        NamespacePaths {
+            net: pin(own_network, "netns"),
+            ipc: pin(options.ipc != NamespaceMode::Node, "ipcns"),
+            // A pod in the node's network has the node's host name.
+            uts: pin(own_network, "utsns"),
+            pid: pin(options.pid == NamespaceMode::Pod, "pidns"),
+        }
+    }
+
     async fn pin(
         &self,
         record: &SandboxRecord,
         sysctls: Vec<(String, String)>,
-    ) -> Result<NamespacePaths, SandboxError> {
-        let options = &record.config.security.namespaces;
-        let own_network = options.network != NamespaceMode::Node;
+    ) -> Result<(), SandboxError> {
+        let namespaces = &record.namespaces;
         let request = namespace::Pin {
             directory: self.settings.namespaces_dir.clone(),
             name: record.id.to_string(),
-            net: own_network,
-            ipc: options.ipc != NamespaceMode::Node,
-            // A pod in the node's network has the node's host name.
-            uts: own_network,
-            hostname: own_network.then(|| record.hostname.clone()),
+            net: namespaces.net.is_some(),
+            ipc: namespaces.ipc.is_some(),
+            uts: namespaces.uts.is_some(),
+            hostname: namespaces.uts.is_some().then(|| record.hostname.clone()),
             sysctls,
         };
         blocking(move || {
-            let pinned = namespace::pin(request)?;
-            Ok(NamespacePaths { net: pinned.net, ipc: pinned.ipc, uts: pinned.uts, pid: None })
+            namespace::pin(request)?;
+            Ok(())
         })
         .await
     }
@@ -204,17 +220,11 @@ impl Parts {
     async fn make_local(
         self: &Arc<Self>,
         record: &SandboxRecord,
-    ) -> Result<(Option<crate::state::Infra>, Option<std::path::PathBuf>), SandboxError> {
+    ) -> Result<Option<Infra>, SandboxError> {
         let (parts, record) = (Arc::clone(self), record.clone());
-        let shares_processes = record.config.security.namespaces.pid == NamespaceMode::Pod;
         blocking(move || {
             files::make(&record, record.namespaces.ipc.is_some())?;
-            if !shares_processes {
-                return Ok((None, None));
-            }
-            let pin = parts.settings.namespaces_dir.join("pidns").join(record.id.as_str());
-            let (infra, pin) = infra::start(&record, pin, &parts.runtime)?;
-            Ok((Some(infra), Some(pin)))
+            infra::start(&record, &parts.runtime)
         })
         .await
     }

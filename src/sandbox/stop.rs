@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
+use crate::model::in_flight::to_the_end;
 use crate::model::sandbox::SandboxState;
 use crate::sandbox::Parts;
 use crate::sandbox::Sandboxes;
@@ -24,7 +25,8 @@ impl Sandboxes {
     ///
     /// # Errors
     ///
-    /// [`SandboxError`] of the step that failed; the next call goes on from there.
+    /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
+    /// on from there.
     pub async fn stop(&self, id: &str) -> Result<Change, SandboxError> {
         let parts = &self.parts;
         if id.is_empty() {
@@ -35,11 +37,13 @@ impl Sandboxes {
                 .err()
                 .map_or(SandboxError::Vanished, Into::into));
         }
-        let Ok(record) = parts.records.sandboxes.find(id) else { return Ok(Change::Unchanged(())) };
-        let Some(_turn) = parts.records.sandboxes.turn(&record.id).await else {
-            return Ok(Change::Unchanged(()));
+        let Some((id, turn)) = parts.begin(id).await? else { return Ok(Change::Unchanged(())) };
+        let parts = Arc::clone(parts);
+        let work = async move {
+            let _turn = turn;
+            parts.stop(&id).await
         };
-        parts.stop(&record.id).await
+        to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
     }
 
     /// Whether a sandbox that should be ready still is: its infra process lives, its namespaces and

@@ -69,9 +69,29 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     ///
     /// [`StateError::Write`]; nothing has changed then.
     pub fn insert(&self, id: &K, value: T) -> Result<Arc<T>, StateError> {
+        self.put(id, value, Arc::default())
+    }
+
+    /// Adds a record as [`Table::insert`] does, its turn taken already: nobody comes between.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Write`]; nothing has changed then.
+    pub fn insert_taken(
+        &self,
+        id: &K,
+        value: T,
+    ) -> Result<Option<OwnedMutexGuard<()>>, StateError> {
+        let turn = Arc::new(Mutex::new(()));
+        let guard = Arc::clone(&turn).try_lock_owned().ok();
+        self.put(id, value, turn)?;
+        Ok(guard)
+    }
+
+    fn put(&self, id: &K, value: T, turn: Arc<Mutex<()>>) -> Result<Arc<T>, StateError> {
         self.write(id, &value)?;
         let value = Arc::new(value);
-        let row = Row { value: Arc::clone(&value), turn: Arc::default() };
+        let row = Row { value: Arc::clone(&value), turn };
         self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), row);
         Ok(value)
     }
@@ -178,6 +198,13 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
         Some(turn.lock_owned().await)
     }
 
+    /// Whether a verb is under way that took this record's turn.
+    #[must_use]
+    pub fn is_taken(&self, id: &K) -> bool {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.get(id).is_some_and(|row| row.turn.try_lock().is_err())
+    }
+
     fn write(&self, id: &K, record: &T) -> Result<(), StateError> {
         let path = (self.path)(id);
         let wrap = |source: std::io::Error| StateError::Write { path: path.clone(), source };
@@ -252,6 +279,17 @@ mod tests {
         assert!(matches!(table.find(""), Err(StateError::Unknown { .. })));
         assert!(matches!(table.find("../x"), Err(StateError::Unknown { .. })));
         assert_eq!(table.find("ab").unwrap().0, "two");
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_seen_by_others_while_it_lasts() {
+        let directory = tempfile::tempdir().unwrap();
+        let table = table(directory.path());
+        assert!(!table.is_taken(&id('a')) && table.turn(&id('a')).await.is_none());
+        let turn = table.insert_taken(&id('a'), Note("one".into())).unwrap();
+        assert!(turn.is_some() && table.is_taken(&id('a')));
+        drop(turn);
+        assert!(!table.is_taken(&id('a')));
     }
 
     #[test]
