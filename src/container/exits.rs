@@ -49,7 +49,14 @@ impl Containers {
                 })?;
                 Ok(())
             }
-            Some(state) if matches!(state.status, Status::Creating | Status::Created) => Ok(()),
+            Some(state) if matches!(state.status, Status::Creating | Status::Created) => {
+                // The last daemon wrote the start down and died before the runtime had it.
+                parts.records.containers.update(id, |record| {
+                    record.started = 0;
+                    record.state = ContainerState::Created;
+                })?;
+                Ok(())
+            }
             // Its end was not written down: the machine was reset, or its monitor was killed.
             Some(_) | None => parts.record_exit(&record, unknown_end()),
         }

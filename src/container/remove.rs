@@ -1,5 +1,6 @@
 //! Removes a container and all that is its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::container::Containers;
@@ -7,7 +8,10 @@ use crate::container::Parts;
 use crate::container::blocking;
 use crate::container::error::ContainerError;
 use crate::model::change::Change;
+use crate::model::ids::ContainerId;
+use crate::model::in_flight::to_the_end;
 use crate::state::ContainerRecord;
+use crate::state::SandboxRecord;
 
 impl Containers {
     /// Removes a container; one that runs is killed first, one that is not there is removed
@@ -17,16 +21,40 @@ impl Containers {
     ///
     /// [`ContainerError`] of the step that failed; the record stays, so that the next call goes on.
     pub async fn remove(&self, id: &str) -> Result<Change, ContainerError> {
-        let parts = &self.parts;
-        let (record, _turn) = match parts.begin(id).await {
+        let (record, turn) = match self.parts.begin(id).await {
             Ok(begun) => begun,
             Err(ContainerError::State(crate::state::StateError::Unknown { .. }))
             | Err(ContainerError::Gone(_)) => return Ok(Change::Unchanged(())),
             Err(error) => return Err(error),
         };
-        parts.stop(&record, Duration::ZERO).await?;
-        parts.remove_parts(&record).await?;
-        Ok(Change::Made(()))
+        let parts = Arc::clone(&self.parts);
+        let work = async move {
+            let _turn = turn;
+            parts.stop(&record, Duration::ZERO).await?;
+            parts.remove_parts(&record).await.map(Change::Made)
+        };
+        to_the_end(work).await.unwrap_or(Err(ContainerError::Vanished))
+    }
+
+    /// Takes away what a daemon that died while it created a container left of it. `sandbox` is
+    /// the one it was for.
+    ///
+    /// # Errors
+    ///
+    /// [`ContainerError`] of the step that failed; the next start tries again.
+    pub async fn remove_half_made(
+        &self,
+        id: &ContainerId,
+        sandbox: Option<&SandboxRecord>,
+    ) -> Result<(), ContainerError> {
+        let (runtime, store) = (&self.parts.runtime, self.parts.store.clone());
+        let bundle = store.container_run_dir(id);
+        let handler = sandbox.map_or(runtime.default_handler(), |sandbox| &sandbox.handler);
+        let parent = sandbox.map_or("", |sandbox| &sandbox.config.cgroup_parent);
+        runtime.abandon(id, handler, &bundle, parent).await?;
+        let id = id.clone();
+        blocking(move || Ok(store.remove_container(&id)?)).await?;
+        Ok(())
     }
 }
 
@@ -39,9 +67,8 @@ impl Parts {
         self.runtime.delete(&record.handler, &record.id).await?;
         self.runtime.forget(&record.id, &record.cgroup_parent).await?;
         let (store, id) = (self.store.clone(), record.id.clone());
-        // The record goes before the directory it lies in.
-        self.records.containers.remove(&record.id)?;
         blocking(move || Ok(store.remove_container(&id)?)).await?;
-        Ok(())
+        // Its file is gone with the directory; until here another call finds what is left.
+        Ok(self.records.containers.remove(&record.id)?)
     }
 }

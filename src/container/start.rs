@@ -1,11 +1,16 @@
 //! Starts a created container.
 
+use std::sync::Arc;
+
 use crate::container::Containers;
+use crate::container::Parts;
 use crate::container::error::ContainerError;
 use crate::container::now;
 use crate::failure::chain;
 use crate::model::change::Change;
 use crate::model::container::ContainerState;
+use crate::model::in_flight::to_the_end;
+use crate::state::ContainerRecord;
 use crate::state::Exit;
 
 /// What a shell gives a command that cannot be run; the kubelet shows it.
@@ -19,8 +24,7 @@ impl Containers {
     /// [`ContainerError::WrongState`] for any other; [`ContainerError::Runtime`] when the runtime
     /// fails, and then the container counts as ended, with the reason in its status.
     pub async fn start(&self, id: &str) -> Result<Change, ContainerError> {
-        let parts = &self.parts;
-        let (record, _turn) = parts.begin(id).await?;
+        let (record, turn) = self.parts.begin(id).await?;
         if record.state != ContainerState::Created {
             return Err(ContainerError::WrongState {
                 id: record.id.clone(),
@@ -29,21 +33,32 @@ impl Containers {
                 needed: "created",
             });
         }
+        let parts = Arc::clone(&self.parts);
+        let work = async move {
+            let _turn = turn;
+            parts.start(&record).await
+        };
+        to_the_end(work).await.unwrap_or(Err(ContainerError::Vanished))
+    }
+}
+
+impl Parts {
+    async fn start(&self, record: &ContainerRecord) -> Result<Change, ContainerError> {
         // Written first: an end that is seen before the start is recorded must not be overwritten.
-        parts.records.containers.update(&record.id, |record| {
+        self.records.containers.update(&record.id, |record| {
             record.started = now();
             record.state = ContainerState::Running;
         })?;
-        let Err(error) = parts.runtime.start(&record.handler, &record.id).await else {
+        let Err(error) = self.runtime.start(&record.handler, &record.id).await else {
             return Ok(Change::Made(()));
         };
         let why = chain(&error);
-        parts.records.containers.update(&record.id, |record| {
+        self.records.containers.update(&record.id, |record| {
             record.state = ContainerState::Exited;
             record.start_failure = Some(why);
             record.exit = Some(Exit { code: CANNOT_START, finished: now(), oom: false });
         })?;
-        if let Err(error) = parts.runtime.delete(&record.handler, &record.id).await {
+        if let Err(error) = self.runtime.delete(&record.handler, &record.id).await {
             tracing::warn!(container = %record.id, error = chain(&error), "left after a failed start");
         }
         Err(error.into())

@@ -77,7 +77,7 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     Ok(())
 }
 
-/// Completes on SIGTERM or SIGINT. A second signal ends the process at once.
+/// Completes on SIGTERM or SIGINT.
 fn end_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Prepare)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Prepare)?;

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
     parts.store.collect_layers()?;
     load_sandboxes(parts)?;
-    load_containers(parts)?;
+    load_containers(parts).await?;
     for sandbox in parts.records.sandboxes.all() {
         if let Err(error) = parts.sandboxes.reconcile(&sandbox.id) {
             tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot reconcile");
@@ -54,7 +54,7 @@ fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
 }
 
 /// Only what the store has under CRI-O's metadata is ours; podman's containers are podman's.
-fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
+async fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
     for stored in parts.store.containers()? {
         let Ok(id) = stored.id.as_str().parse::<ContainerId>() else { continue };
         if !is_ours(&stored.metadata) {
@@ -65,7 +65,10 @@ fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
             && has_own_mark(&stored.metadata)
         {
             tracing::warn!(container = %id, "was never finished; it is removed");
-            if let Err(error) = parts.store.remove_container(&id) {
+            let sandbox = sandbox_of(&stored.metadata);
+            let sandbox = sandbox.and_then(|id| parts.records.sandboxes.by_id(&id));
+            let removed = parts.containers.remove_half_made(&id, sandbox.as_deref()).await;
+            if let Err(error) = removed {
                 tracing::error!(container = %id, error = chain(&error), "cannot remove it");
             }
         } else {
@@ -78,6 +81,12 @@ fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
 fn is_ours(metadata: &str) -> bool {
     let parsed: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
     parsed.get("pod-id").is_some_and(serde_json::Value::is_string)
+}
+
+/// The sandbox that a container was made for.
+fn sandbox_of(metadata: &str) -> Option<SandboxId> {
+    let parsed: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    parsed.get("pod-id")?.as_str()?.parse().ok()
 }
 
 /// Our own containers say so; one of CRI-O's without a record of ours is not ours to remove.
@@ -109,6 +118,10 @@ mod tests {
         assert!(is_ours(r#"{"pod-id":"a","made-by":"crioxide"}"#));
         assert!(is_ours(r#"{"pod-id":"a"}"#) && !has_own_mark(r#"{"pod-id":"a"}"#));
         assert!(!is_ours(r#"{"image-name":"x"}"#));
+        let id = "a".repeat(64);
+        let of = sandbox_of(&format!(r#"{{"pod-id":"{id}"}}"#));
+        assert_eq!(of.map(String::from), Some(id));
+        assert_eq!(sandbox_of(r#"{"pod-id":"../x"}"#), None);
         assert!(!is_ours("podman's own text"));
     }
 }

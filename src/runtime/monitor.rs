@@ -278,20 +278,36 @@ impl Runtime {
 
     /// Clears away a container whose creation did not come to its end.
     async fn clear(&self, request: &Create) {
-        let id = &request.id;
-        if let Some(pid) = pid_in(&request.bundle, "conmon-pidfile") {
-            kill_monitor(pid, id).await;
-        }
-        let deleted = self.delete(&request.handler, id).await;
+        let Create { id, handler, bundle, cgroup_parent, .. } = request;
         let _ = files::remove(&request.persist_dir.join("exit"));
         let _ = files::remove(&request.log);
-        let emptied = self.empty_cgroups(id, &request.cgroup_parent).await;
-        let forgotten = self.forget(id, &request.cgroup_parent).await;
         // The caller is told why the creation failed; what is left is told here.
-        if let Err(error) = deleted.map(|_| ()).and(emptied).and(forgotten) {
+        if let Err(error) = self.abandon(id, handler, bundle, cgroup_parent).await {
             tracing::warn!(container = %id, error = crate::failure::chain(&error),
                 "a container that could not be created is not cleared away");
         }
+    }
+
+    /// Ends a container whose creation did not come to its end, here or in a daemon before us: its
+    /// monitor, what the runtime keeps of it, its cgroups. All steps are tried.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError`] of the first step that failed.
+    pub async fn abandon(
+        &self,
+        id: &ContainerId,
+        handler: &str,
+        bundle: &std::path::Path,
+        cgroup_parent: &str,
+    ) -> Result<(), RuntimeError> {
+        if let Some(pid) = pid_in(bundle, "conmon-pidfile") {
+            kill_monitor(pid, id).await;
+        }
+        let deleted = self.delete(handler, id).await;
+        let emptied = self.empty_cgroups(id, cgroup_parent).await;
+        let forgotten = self.forget(id, cgroup_parent).await;
+        deleted.map(|_| ()).and(emptied).and(forgotten)
     }
 
     /// Kills what is in the cgroups of a container and its monitor, and removes the container's.
