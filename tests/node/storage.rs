@@ -430,7 +430,9 @@ fn victim() {
 fn a_kill_at_any_moment_leaves_whole_images() {
     let shared = Shared::new();
     let mut seen = 0;
-    for round in 0..12_u64 {
+    // Later rounds let it live longer, so that on a slow machine too some find an image.
+    let mut round = 0;
+    while round < 12 || (seen == 0 && round < 60) {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "storage::victim"])
             .env(VICTIM, shared.directory.path())
@@ -439,6 +441,7 @@ fn a_kill_at_any_moment_leaves_whole_images() {
             .unwrap();
         // Not a wait for something to happen: the moment must be one that nobody chose.
         std::thread::sleep(std::time::Duration::from_millis(150 + round * 37));
+        round += 1;
         child.kill().unwrap();
         child.wait().unwrap();
 
@@ -457,7 +460,7 @@ fn a_kill_at_any_moment_leaves_whole_images() {
         assert!(files("root/overlay-layers") <= 2, "round {round}");
         assert!(files("root/overlay-images") <= 2, "round {round}");
     }
-    assert!(seen > 0, "the machine is too slow for this test");
+    assert!(seen > 0, "no round found an image");
 }
 
 /// All that an image names is there, and is what it should be.
