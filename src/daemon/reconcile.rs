@@ -12,6 +12,7 @@ use crate::daemon::error::DaemonError;
 use crate::failure::chain;
 use crate::model::ids::ContainerId;
 use crate::model::ids::SandboxId;
+use crate::sys::files;
 
 /// How many containers are asked about at once.
 const AT_ONCE: usize = 8;
@@ -20,7 +21,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
     parts.store.collect_layers()?;
     load_sandboxes(parts)?;
-    load_containers(parts)?;
+    load_containers(parts).await?;
     for sandbox in parts.records.sandboxes.all() {
         if let Err(error) = parts.sandboxes.reconcile(&sandbox.id) {
             tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot reconcile");
@@ -46,6 +47,12 @@ fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
         let Some(id) = name.to_str().and_then(|name| name.parse::<SandboxId>().ok()) else {
             continue;
         };
+        // The record is written before anything else is made, and removed after all else is gone.
+        let directory = path.join(id.as_str());
+        if !directory.join("record.json").exists() {
+            files::remove_tree(&directory).map_err(wrap)?;
+            continue;
+        }
         if let Err(error) = parts.records.sandboxes.load(&id) {
             tracing::error!(sandbox = %id, error = chain(&error), "its record is left alone");
         }
@@ -54,7 +61,7 @@ fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
 }
 
 /// Only what the store has under CRI-O's metadata is ours; podman's containers are podman's.
-fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
+async fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
     for stored in parts.store.containers()? {
         let Ok(id) = stored.id.as_str().parse::<ContainerId>() else { continue };
         if !is_ours(&stored.metadata) {
@@ -65,14 +72,34 @@ fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
             && has_own_mark(&stored.metadata)
         {
             tracing::warn!(container = %id, "was never finished; it is removed");
-            if let Err(error) = parts.store.remove_container(&id) {
-                tracing::error!(container = %id, error = chain(&error), "cannot remove it");
-            }
+            clear_half_made_container(parts, &id, &stored.metadata).await;
         } else {
             tracing::error!(container = %id, error = chain(&error), "its record is left alone");
         }
     }
     Ok(())
+}
+
+/// The store has had it from the beginning; whether the runtime and a monitor have it, nobody knows.
+async fn clear_half_made_container(parts: &Parts, id: &ContainerId, metadata: &str) {
+    if let Some(sandbox) = pod_of(metadata).and_then(|id| parts.records.sandboxes.by_id(&id)) {
+        let bundle = parts.store.container_run_dir(id);
+        let parent = &sandbox.config.cgroup_parent;
+        let cleared = parts.runtime.clear_away(&sandbox.handler, id, &bundle, parent).await;
+        if let Err(error) = cleared {
+            tracing::error!(container = %id, error = chain(&error), "cannot remove it");
+            return;
+        }
+    }
+    if let Err(error) = parts.store.remove_container(id) {
+        tracing::error!(container = %id, error = chain(&error), "cannot remove it");
+    }
+}
+
+/// The sandbox of a stored container, if its metadata is CRI-O's.
+fn pod_of(metadata: &str) -> Option<SandboxId> {
+    let parsed: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    parsed.get("pod-id")?.as_str()?.parse().ok()
 }
 
 fn is_ours(metadata: &str) -> bool {

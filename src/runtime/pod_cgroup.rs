@@ -55,20 +55,21 @@ impl Runtime {
             .map_err(|source| RuntimeError::Scope { id: id.to_string(), source: Box::new(source) })
     }
 
-    /// Removes the cgroup that [`Runtime::enter_pod_cgroup`] made, when its process has ended.
+    /// Kills what is still in the cgroup that [`Runtime::enter_pod_cgroup`] made, and removes it.
     /// Blocks: not for a thread that drives requests.
     ///
     /// # Errors
     ///
     /// [`RuntimeError::Cgroup`], [`RuntimeError::NoReactor`].
     pub fn leave_pod_cgroup(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        let cgroups = self.cgroups().map_err(&failed)?;
+        cgroups.kill(&path).map_err(&failed)?;
         if self.manager() == CgroupManager::Systemd {
             // systemd removes a scope itself when it is empty.
             return Ok(());
         }
-        let failed = of(id.as_str());
-        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
-        let cgroups = self.cgroups().map_err(&failed)?;
         reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
     }
 

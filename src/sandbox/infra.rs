@@ -14,12 +14,12 @@ use crate::sys::pause;
 /// As the kubelet gives a pod's own process: one of the last to be killed.
 const OOM_SCORE: i32 = -998;
 
-/// Starts it in the pod's cgroup and pins its namespace. Gives the process and the pin.
+/// Starts it in the pod's cgroup and pins its namespace.
 pub(super) fn start(
     record: &SandboxRecord,
-    pin: PathBuf,
+    pin: &Path,
     runtime: &Runtime,
-) -> Result<(Infra, PathBuf), SandboxError> {
+) -> Result<Infra, SandboxError> {
     let namespaces = &record.namespaces;
     let parent = record.config.cgroup_parent.clone();
     let mut enter = |pid: i32| {
@@ -35,10 +35,10 @@ pub(super) fn start(
         net: namespaces.net.as_deref(),
         ipc: namespaces.ipc.as_deref(),
         uts: namespaces.uts.as_deref(),
-        pin_pid_at: &pin,
+        pin_pid_at: pin,
         before_run: &mut enter,
     })?;
-    Ok((Infra { pid: running.pid, started: running.started }, pin))
+    Ok(Infra { pid: running.pid, started: running.started })
 }
 
 /// Ends it, and with it every process of its namespace.
@@ -50,9 +50,10 @@ pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), Sand
             path: PathBuf::from(format!("/proc/{}", infra.pid)),
             source,
         })?;
-        runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
     }
     if let Some(pin) = &record.namespaces.pid {
+        // One that was started just before a crash is in no record, and in its cgroup.
+        runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
         namespace::unpin(pin)?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
 use crate::model::sandbox::SandboxState;
 use crate::model::security::NamespaceMode;
+use crate::model::security::NamespaceOptions;
 use crate::model::undo::Undo;
 use crate::sandbox::Parts;
 use crate::sandbox::Ran;
@@ -24,6 +25,7 @@ use crate::sandbox::infra;
 use crate::sandbox::now;
 use crate::sandbox::pod_network;
 use crate::spec::sysctls;
+use crate::state::Infra;
 use crate::state::NamespacePaths;
 use crate::state::NetworkState;
 use crate::state::SandboxRecord;
@@ -126,13 +128,14 @@ impl Parts {
             config.handler.clone()
         };
         Ok(SandboxRecord {
+            // Where they will be: a crash may come at any moment after they are made.
+            namespaces: self.places(&config.security.namespaces, &id),
             run_dir: self.settings.run_dir.join(id.as_str()),
             created: now(),
             state: SandboxState::NotReady,
             ready_since: None,
             network: if host_network { NetworkState::Host } else { NetworkState::Down },
             ips: Vec::new(),
-            namespaces: NamespacePaths::default(),
             infra: None,
             hostname,
             handler,
@@ -149,16 +152,14 @@ impl Parts {
         let id = record.id.clone();
         self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
         self.records.sandboxes.insert(&id, record.clone())?;
-        record.namespaces = self.pin(&record, sysctls).await?;
+        self.pin(&record, sysctls).await?;
         if record.network != NetworkState::Host {
             record.network = NetworkState::Up;
         }
         self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
         // CNI is the long pole; the files and the infra process are made beside it.
         let (network, local) = tokio::join!(self.connect(&record), self.make_local(&record));
-        let (infra, pid) = local?;
-        record.infra = infra;
-        record.namespaces.pid = pid;
+        record.infra = local?;
         // Written before the network's error is looked at: the way back needs to know the process.
         self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
         let ips = network?;
@@ -170,28 +171,37 @@ impl Parts {
         Ok(())
     }
 
+    /// Where the sandbox's own namespaces are to be pinned.
+    fn places(&self, options: &NamespaceOptions, id: &SandboxId) -> NamespacePaths {
+        let own_network = options.network != NamespaceMode::Node;
+        let place = |is_own: bool, kind: &str| {
+            is_own.then(|| self.settings.namespaces_dir.join(kind).join(id.as_str()))
+        };
+        NamespacePaths {
+            net: place(own_network, "netns"),
+            ipc: place(options.ipc != NamespaceMode::Node, "ipcns"),
+            // A pod in the node's network has the node's host name.
+            uts: place(own_network, "utsns"),
+            pid: place(options.pid == NamespaceMode::Pod, "pidns"),
+        }
+    }
+
     async fn pin(
         &self,
         record: &SandboxRecord,
         sysctls: Vec<(String, String)>,
-    ) -> Result<NamespacePaths, SandboxError> {
-        let options = &record.config.security.namespaces;
-        let own_network = options.network != NamespaceMode::Node;
+    ) -> Result<(), SandboxError> {
+        let places = &record.namespaces;
         let request = namespace::Pin {
             directory: self.settings.namespaces_dir.clone(),
             name: record.id.to_string(),
-            net: own_network,
-            ipc: options.ipc != NamespaceMode::Node,
-            // A pod in the node's network has the node's host name.
-            uts: own_network,
-            hostname: own_network.then(|| record.hostname.clone()),
+            net: places.net.is_some(),
+            ipc: places.ipc.is_some(),
+            uts: places.uts.is_some(),
+            hostname: places.uts.is_some().then(|| record.hostname.clone()),
             sysctls,
         };
-        blocking(move || {
-            let pinned = namespace::pin(request)?;
-            Ok(NamespacePaths { net: pinned.net, ipc: pinned.ipc, uts: pinned.uts, pid: None })
-        })
-        .await
+        blocking(move || Ok(namespace::pin(request).map(drop)?)).await
     }
 
     async fn connect(&self, record: &SandboxRecord) -> Result<Vec<std::net::IpAddr>, SandboxError> {
@@ -204,17 +214,12 @@ impl Parts {
     async fn make_local(
         self: &Arc<Self>,
         record: &SandboxRecord,
-    ) -> Result<(Option<crate::state::Infra>, Option<std::path::PathBuf>), SandboxError> {
+    ) -> Result<Option<Infra>, SandboxError> {
         let (parts, record) = (Arc::clone(self), record.clone());
-        let shares_processes = record.config.security.namespaces.pid == NamespaceMode::Pod;
         blocking(move || {
             files::make(&record, record.namespaces.ipc.is_some())?;
-            if !shares_processes {
-                return Ok((None, None));
-            }
-            let pin = parts.settings.namespaces_dir.join("pidns").join(record.id.as_str());
-            let (infra, pin) = infra::start(&record, pin, &parts.runtime)?;
-            Ok((Some(infra), Some(pin)))
+            let pin = record.namespaces.pid.as_deref();
+            pin.map(|pin| infra::start(&record, pin, &parts.runtime)).transpose()
         })
         .await
     }
