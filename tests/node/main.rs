@@ -14,10 +14,14 @@ mod images;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod containers;
 mod daemon;
 mod layers;
 mod network;
 mod pause;
+mod pods;
+mod restart;
 mod runtime;
+mod scene;
 mod spec;
 mod storage;
