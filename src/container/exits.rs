@@ -1,5 +1,7 @@
 //! An exit file appeared: record the end, and tell those who wait for it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::Containers;
@@ -61,6 +63,31 @@ impl Containers {
             Some(_) | None => parts.record_exit(&record, unknown_end()),
         }
     }
+
+    /// Records the ends that no monitor wrote down: of containers that should run, whose first
+    /// process was not there at the last look either. Gives those that are to be looked at again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Containers::reconcile`].
+    pub async fn note_lost(
+        &self,
+        missed: &BTreeSet<ContainerId>,
+    ) -> Result<BTreeSet<ContainerId>, ContainerError> {
+        let mut missing = BTreeSet::new();
+        for record in self.list() {
+            let runs = record.state == ContainerState::Running;
+            if !runs || Path::new("/proc").join(record.pid.to_string()).exists() {
+                continue;
+            }
+            if !missed.contains(&record.id) {
+                missing.insert(record.id.clone());
+                continue;
+            }
+            self.parts.note_lost(&record.id).await?;
+        }
+        Ok(missing)
+    }
 }
 
 /// The end of a container that nobody saw end.
@@ -79,6 +106,21 @@ impl Parts {
         let Some(exit) = exit else { return Ok(()) };
         let finished = i64::try_from(exit.finished.unix_timestamp_nanos()).unwrap_or(i64::MAX);
         self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })
+    }
+
+    /// Records the end of a container that the runtime says is over, whether or not a monitor saw.
+    pub(super) async fn note_lost(&self, id: &ContainerId) -> Result<(), ContainerError> {
+        self.note_exit(id).await?;
+        let Some(record) = self.records.containers.by_id(id) else { return Ok(()) };
+        if record.state == ContainerState::Exited {
+            return Ok(());
+        }
+        let state = self.runtime.state(&record.handler, id).await?;
+        if state.is_none_or(|state| !state.is_alive()) {
+            tracing::warn!(container = %id, "it ended, and no monitor wrote down how");
+            self.record_exit(&record, unknown_end())?;
+        }
+        Ok(())
     }
 
     fn record_exit(&self, record: &ContainerRecord, exit: Exit) -> Result<(), ContainerError> {

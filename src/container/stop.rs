@@ -74,6 +74,7 @@ impl Parts {
         patience: Duration,
     ) -> bool {
         let deadline = Instant::now() + patience.min(LONGEST);
+        let mut looks = 0_u32;
         while self.lives(id) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -83,7 +84,13 @@ impl Parts {
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
                 Ok(Err(RecvError::Closed)) => return false,
                 Err(_) => {
-                    if let Err(error) = self.note_exit(id).await {
+                    // A monitor that lives has written the end down by the second look.
+                    looks += 1;
+                    let noted = match looks {
+                        1 => self.note_exit(id).await,
+                        _ => self.note_lost(id).await,
+                    };
+                    if let Err(error) = noted {
                         tracing::warn!(container = %id, %error, "cannot read how it ended");
                     }
                 }

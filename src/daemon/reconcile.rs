@@ -12,6 +12,7 @@ use crate::daemon::error::DaemonError;
 use crate::failure::chain;
 use crate::model::ids::ContainerId;
 use crate::model::ids::SandboxId;
+use crate::sys::files;
 
 /// How many containers are asked about at once.
 const AT_ONCE: usize = 8;
@@ -46,6 +47,12 @@ fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
         let Some(id) = name.to_str().and_then(|name| name.parse::<SandboxId>().ok()) else {
             continue;
         };
+        // The record is written before anything else is made, and removed after all else is gone.
+        let directory = path.join(id.as_str());
+        if !directory.join("record.json").exists() {
+            files::remove_tree(&directory).map_err(wrap)?;
+            continue;
+        }
         if let Err(error) = parts.records.sandboxes.load(&id) {
             tracing::error!(sandbox = %id, error = chain(&error), "its record is left alone");
         }

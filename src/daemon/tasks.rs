@@ -1,5 +1,6 @@
 //! The background tasks of the daemon, by name. One that panics is logged and started again.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +16,15 @@ use crate::sandbox::Sandboxes;
 /// How long to wait before a task that ended is started again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often is looked whether the network provider has started.
+/// How often is looked whether the network provider has started, and for what ended unseen.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Starts all tasks.
 pub(super) fn start(parts: &Parts) {
     let (runtime, containers) = (parts.runtime.clone(), Arc::clone(&parts.containers));
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
+    let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
+    supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
     tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
 }
 
@@ -46,6 +49,26 @@ where
             tokio::time::sleep(AGAIN).await;
         }
     });
+}
+
+/// Now and then looks for what ended without a word: a pod whose own process was killed, a
+/// container whose monitor was.
+async fn watch_lost(sandboxes: Arc<Sandboxes>, containers: Arc<Containers>) {
+    let mut missed = BTreeSet::new();
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        for sandbox in sandboxes.list() {
+            if let Err(error) = sandboxes.reconcile(&sandbox.id) {
+                tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot record its end");
+            }
+        }
+        match containers.note_lost(&missed).await {
+            Ok(missing) => missed = missing,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "cannot record the end of a container");
+            }
+        }
+    }
 }
 
 /// Records every exit that a monitor writes down.

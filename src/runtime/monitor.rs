@@ -11,6 +11,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -298,28 +299,35 @@ impl Runtime {
         &self,
         id: &ContainerId,
         handler: &str,
-        bundle: &std::path::Path,
+        bundle: &Path,
         cgroup_parent: &str,
     ) -> Result<(), RuntimeError> {
         if let Some(pid) = pid_in(bundle, "conmon-pidfile") {
             kill_monitor(pid, id).await;
         }
+        // One that has not forked yet has written no number; its runtime dies with it.
+        let ended = self.empty_monitor_cgroup(id, cgroup_parent);
         let deleted = self.delete(handler, id).await;
-        let emptied = self.empty_cgroups(id, cgroup_parent).await;
+        let emptied = self.empty_cgroup(id, cgroup_parent).await;
         let forgotten = self.forget(id, cgroup_parent).await;
-        deleted.map(|_| ()).and(emptied).and(forgotten)
+        ended.and(deleted.map(|_| ())).and(emptied).and(forgotten)
     }
 
-    /// Kills what is in the cgroups of a container and its monitor, and removes the container's.
-    /// A runtime that was killed early knows nothing of the cgroup it made.
-    async fn empty_cgroups(&self, id: &ContainerId, parent: &str) -> Result<(), RuntimeError> {
+    fn empty_monitor_cgroup(&self, id: &ContainerId, parent: &str) -> Result<(), RuntimeError> {
+        if self.settings().cgroup_manager == CgroupManager::Systemd {
+            return Ok(());
+        }
+        let failed = |source| RuntimeError::Cgroup { id: id.to_string(), source };
+        let monitor = cgroup::monitor_path(parent, id.as_str()).map_err(failed)?;
+        self.cgroups().and_then(|cgroups| cgroups.kill(&monitor)).map_err(failed)
+    }
+
+    /// Kills what is in the cgroup of a container, and removes it. A runtime that was killed early
+    /// knows nothing of the cgroup it made.
+    async fn empty_cgroup(&self, id: &ContainerId, parent: &str) -> Result<(), RuntimeError> {
         let failed = |source| RuntimeError::Cgroup { id: id.to_string(), source };
         let manager = self.settings().cgroup_manager;
         let cgroups = self.cgroups().map_err(failed)?;
-        if manager == CgroupManager::Cgroupfs {
-            let monitor = cgroup::monitor_path(parent, id.as_str()).map_err(failed)?;
-            cgroups.kill(&monitor).map_err(failed)?;
-        }
         let container = cgroup::container_path(manager, parent, id.as_str()).map_err(failed)?;
         cgroups.kill(&container).map_err(failed)?;
         cgroups.remove(&container).await.map_err(failed)
@@ -398,7 +406,7 @@ async fn answer(sync: UnixStream, id: &ContainerId) -> Result<Answer, RuntimeErr
 }
 
 /// The process number in a file of the bundle.
-fn pid_in(bundle: &std::path::Path, name: &str) -> Option<i32> {
+fn pid_in(bundle: &Path, name: &str) -> Option<i32> {
     let bytes = files::read(&bundle.join(name), 32, files::Links::Refuse).ok()?;
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok().filter(|pid| *pid > 1)
 }

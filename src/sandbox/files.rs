@@ -49,8 +49,13 @@ pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxE
     Ok(())
 }
 
-/// Takes the files away. They may be gone in part already.
+/// Takes the files away. They may be gone in part already, or never have been: nothing is below
+/// what is no directory.
 pub(super) fn remove(record: &SandboxRecord) -> Result<(), SandboxError> {
+    let looked_for = std::fs::symlink_metadata(&record.run_dir);
+    if looked_for.is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory) {
+        return Ok(());
+    }
     let shm = record.shm();
     mount::unmount(&shm).map_err(failed("unmount", &shm))?;
     files::remove_tree(&record.run_dir).map_err(failed("remove", &record.run_dir))

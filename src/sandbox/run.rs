@@ -132,13 +132,13 @@ impl Parts {
             config.handler.clone()
         };
         Ok(SandboxRecord {
+            namespaces: NamespacePaths::default(),
             run_dir: self.settings.run_dir.join(id.as_str()),
             created: now(),
             state: SandboxState::NotReady,
             ready_since: None,
             network: if host_network { NetworkState::Host } else { NetworkState::Down },
             ips: Vec::new(),
-            namespaces: NamespacePaths::default(),
             infra: None,
             hostname,
             handler,

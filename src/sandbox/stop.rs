@@ -110,17 +110,18 @@ impl Parts {
         Ok(())
     }
 
-    /// Ends the infra process and unpins the namespaces, which then go with their last process.
+    /// Ends the infra process and unpins the namespaces, which then go with their last process. A
+    /// step that fails does not keep the others from being taken.
     async fn release(self: &Arc<Self>, record: Arc<SandboxRecord>) -> Result<(), SandboxError> {
         let parts = Arc::clone(self);
         let id = record.id.clone();
         blocking(move || {
-            infra::stop(&record, &parts.runtime)?;
+            let mut done = infra::stop(&record, &parts.runtime);
             let namespaces = &record.namespaces;
             for path in [&namespaces.net, &namespaces.ipc, &namespaces.uts].into_iter().flatten() {
-                namespace::unpin(path)?;
+                done = done.and(namespace::unpin(path).map_err(SandboxError::from));
             }
-            files::remove(&record)
+            done.and(files::remove(&record))
         })
         .await?;
         self.records.sandboxes.update(&id, |record| {

@@ -337,6 +337,8 @@ fn release(path: &Path) -> io::Result<()> {
         match nix::mount::umount2(path, flags) {
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT) => break,
+            // Nothing is below what is no directory.
+            Err(Errno::ENOTDIR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

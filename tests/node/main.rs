@@ -20,13 +20,17 @@ mod support;
 #[path = "../support/registry.rs"]
 mod test_registry;
 
+mod containers;
 mod daemon;
 mod layers;
 mod network;
 mod pause;
+mod pods;
 mod policy;
 mod pull;
+mod restart;
 mod runtime;
+mod scene;
 mod shared_store;
 mod spec;
 mod storage;
