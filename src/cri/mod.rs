@@ -17,13 +17,21 @@ pub mod api {
     //! The CRI v1 messages, server traits and clients, as generated from `proto/runtime/v1`.
     tonic::include_proto!("runtime.v1");
 }
+mod containers;
 pub mod convert;
+mod error;
+mod events;
 mod filters;
 mod image_service;
+mod lists;
+mod metrics;
 pub mod node;
 mod observe;
+mod pods;
 mod runtime_service;
+mod stats;
 pub mod status;
+mod streaming;
 mod unbuilt;
 
 pub use image_service::ImageDoor;

@@ -10,4 +10,5 @@ pub mod names;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod streams;
 pub mod undo;
