@@ -19,6 +19,10 @@ pub enum Kind {
     WrongState,
     /// The policy does not allow this image.
     Refused,
+    /// An image or artifact cannot be mounted as a volume, for whatever reason.
+    ImageVolume,
+    /// A mount cannot be made read-only recursively.
+    RecursiveReadOnly,
     /// The registry could not be reached, or did not answer as a registry.
     RegistryUnavailable,
     /// The registry wants credentials that were not given, or refuses those given.

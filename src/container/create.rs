@@ -19,9 +19,11 @@ use crate::container::error::ContainerError;
 use crate::container::facts;
 use crate::container::judged::Judged;
 use crate::container::now;
+use crate::container::volumes;
 use crate::failure::chain;
 use crate::model::container::ContainerConfig;
 use crate::model::container::ContainerState;
+use crate::model::container::Mount;
 use crate::model::ids::ContainerId;
 use crate::model::sandbox::SandboxState;
 use crate::model::undo::Undo;
@@ -29,6 +31,8 @@ use crate::runtime::Create;
 use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::ImageFacts;
 use crate::spec::facts::MadeFiles;
+use crate::spec::facts::MadeVolume;
+use crate::spec::facts::ResolvedMount;
 use crate::spec::facts::SandboxFacts;
 use crate::spec::facts::SandboxFiles;
 use crate::spec::facts::SandboxNamespaces;
@@ -56,8 +60,16 @@ struct Draft {
 /// What the prepared files on disk say.
 struct Prepared {
     judged: Judged,
+    mounts: Vec<Mount>,
     user: ContainerUser,
     stop_signal: String,
+}
+
+/// What was found and made for a container on this node.
+struct Found<'a> {
+    mounts: &'a [ResolvedMount<'a>],
+    image_volumes: &'a [MadeVolume],
+    files: MadeFiles<'a>,
 }
 
 impl Containers {
@@ -231,7 +243,16 @@ impl Parts {
         facts::prepare_log(&draft.log)?;
         let files =
             MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None };
-        let spec = self.spec(draft, &judged, rootfs, &user, files)?;
+        let namespace = &draft.sandbox.config.metadata.namespace;
+        let mounts = self.find_mounts(&draft.config.mounts, &draft.id, namespace)?;
+        let how = self.settings.image_volumes;
+        let declared = judged.run.volumes.as_ref();
+        let found = Found {
+            mounts: &mounts.resolved,
+            image_volumes: &volumes::make(how, declared, (rootfs, bundle), &user)?,
+            files,
+        };
+        let spec = self.spec(draft, &judged, rootfs, &user, &found)?;
         write_spec(draft, &spec)?;
         let asked = &draft.config.stop_signal;
         let own = judged.run.stop_signal.clone().unwrap_or_default();
@@ -240,6 +261,7 @@ impl Parts {
         Ok(Prepared {
             stop_signal: stop_signal(if asked.is_empty() { &own } else { asked }),
             user: ContainerUser { uid: user.uid, gid: user.gid, groups },
+            mounts: mounts.recorded,
             judged,
         })
     }
@@ -251,7 +273,7 @@ impl Parts {
         judged: &Judged,
         rootfs: &Path,
         user: &ResolvedUser,
-        files: MadeFiles<'_>,
+        found: &Found<'_>,
     ) -> Result<Spec, ContainerError> {
         let (config, sandbox) = (&draft.config, &draft.sandbox);
         let namespaces = &sandbox.namespaces;
@@ -295,10 +317,11 @@ impl Parts {
             user,
             defaults: &self.settings.defaults,
             host: &self.settings.host,
-            mounts: &facts::mounts(&config.mounts, self.store.root())?,
+            mounts: found.mounts,
+            image_volumes: found.image_volumes,
             devices: &facts::devices(&config.devices)?,
             seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
-            files,
+            files: found.files,
             cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,
             target_pid: self.target_pid_namespace(config)?.as_deref(),
             log_path: &draft.log,
@@ -384,7 +407,7 @@ fn record(draft: &Draft, prepared: Prepared, pid: i32) -> ContainerRecord {
         id: draft.id.clone(),
         sandbox: draft.sandbox.id.clone(),
         name: draft.name.clone(),
-        config: draft.config.clone(),
+        config: ContainerConfig { mounts: prepared.mounts, ..draft.config.clone() },
         image: prepared.judged.image,
         handler: draft.sandbox.handler.clone(),
         created: draft.created,

@@ -55,6 +55,40 @@ pub enum ContainerError {
         /// Why.
         source: std::io::Error,
     },
+    /// An image cannot be mounted as a volume.
+    #[error("the volume at {path}")]
+    ImageVolume {
+        /// Where it would show.
+        path: String,
+        /// Why.
+        source: Box<ContainerError>,
+    },
+    /// A path inside an image that is not there, or leads out of it.
+    #[error("sub path {sub_path:?} of image volume {image:?} cannot be mounted")]
+    SubPath {
+        /// The path.
+        sub_path: String,
+        /// The image.
+        image: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A path inside an image that is not made of plain names.
+    #[error("sub path {0:?} of an image volume must be relative and have no \"..\"")]
+    IllegalSubPath(String),
+    /// A missing source that the configuration says not to make.
+    #[error(
+        "cannot mount {0}: it does not exist, and absent_mount_sources_to_reject says not to make it"
+    )]
+    AbsentSource(PathBuf),
+    /// An image that declares more volumes than any real one.
+    #[error("the image declares {count} volumes; {most} can be made")]
+    TooManyVolumes {
+        /// How many.
+        count: usize,
+        /// The bound.
+        most: usize,
+    },
     /// What is asked for cannot be made a runtime spec.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -100,7 +134,13 @@ impl Classify for ContainerError {
         match self {
             Self::State(source) => source.kind(),
             Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
-            Self::SandboxStopped(_) | Self::WrongState { .. } => Kind::WrongState,
+            Self::SandboxStopped(_) | Self::WrongState { .. } | Self::AbsentSource(_) => {
+                Kind::WrongState
+            }
+            Self::ImageVolume { .. } => Kind::ImageVolume,
+            Self::SubPath { .. } | Self::IllegalSubPath(_) | Self::TooManyVolumes { .. } => {
+                Kind::InvalidRequest
+            }
             Self::Catalog(source) => source.kind(),
             Self::OtherImage { .. } => Kind::Refused,
             Self::Judge(source) => source.kind(),

@@ -12,12 +12,9 @@ use oci_spec::runtime::LinuxDeviceType;
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerConfig;
 use crate::model::container::Device;
-use crate::model::container::Mount;
 use crate::model::security::SecurityProfile;
 use crate::oci::image_config::RunConfig;
 use crate::spec::facts::ResolvedDevice;
-use crate::spec::facts::ResolvedMount;
-use crate::spec::facts::Sharing;
 use crate::spec::process;
 use crate::spec::user;
 use crate::spec::user::ResolvedUser;
@@ -104,61 +101,6 @@ fn write_with(
     Ok(Some(path))
 }
 
-/// Finds the sources of the requested mounts; a source that is missing becomes a directory, as the
-/// kubelet and users of the field expect.
-pub(super) fn mounts<'a>(
-    requested: &'a [Mount],
-    store_root: &Path,
-) -> Result<Vec<ResolvedMount<'a>>, ContainerError> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")
-        .map_err(failed("read", Path::new("/proc/self/mountinfo")))?;
-    let mut resolved = Vec::new();
-    for mount in requested {
-        let asked = Path::new(&mount.host_path);
-        let source = match asked.canonicalize() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && mount.image.is_none() => {
-                std::fs::create_dir_all(asked).map_err(failed("create the mount source", asked))?;
-                asked.canonicalize()
-            }
-            other => other,
-        };
-        let source = match source {
-            Err(_) if mount.image.is_some() => PathBuf::new(),
-            other => other.map_err(failed("find the mount source", asked))?,
-        };
-        resolved.push(ResolvedMount {
-            mount,
-            sharing: sharing_of(&table, &source),
-            holds_store: !source.as_os_str().is_empty() && store_root.starts_with(&source),
-            source,
-        });
-    }
-    Ok(resolved)
-}
-
-/// How the mount that holds `path` propagates: the one with the longest mount point above it.
-fn sharing_of(mountinfo: &str, path: &Path) -> Sharing {
-    let mut best: Option<(usize, Sharing)> = None;
-    for line in mountinfo.lines() {
-        let mut fields = line.split(' ');
-        let Some(point) = fields.nth(4) else { continue };
-        let point = point.replace("\\040", " ");
-        if !path.starts_with(&point) || best.is_some_and(|(length, _)| length > point.len()) {
-            continue;
-        }
-        let optional: Vec<&str> = fields.skip(1).take_while(|field| *field != "-").collect();
-        let sharing = if optional.iter().any(|field| field.starts_with("shared:")) {
-            Sharing::Shared
-        } else if optional.iter().any(|field| field.starts_with("master:")) {
-            Sharing::Slave
-        } else {
-            Sharing::Private
-        };
-        best = Some((point.len(), sharing));
-    }
-    best.map_or(Sharing::Private, |(_, sharing)| sharing)
-}
-
 /// The numbers of the requested devices; a directory stands for every device in it.
 pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> {
     let mut resolved = Vec::new();
@@ -231,31 +173,6 @@ pub(super) fn prepare_log(path: &Path) -> Result<(), ContainerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_mount_above_a_path_says_how_it_propagates() {
-        let table = "1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
-                     2 1 8:2 / /data rw master:1 - ext4 /dev/b rw\n\
-                     3 2 8:3 / /data/in rw - ext4 /dev/c rw\n";
-        for (path, expected) in [
-            ("/etc", Sharing::Shared),
-            ("/data/x", Sharing::Slave),
-            ("/data/in/x", Sharing::Private),
-            ("/database", Sharing::Shared),
-        ] {
-            assert_eq!(sharing_of(table, Path::new(path)), expected, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_missing_mount_source_becomes_a_directory() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b");
-        let mount = Mount { host_path: path.to_string_lossy().into_owned(), ..Mount::default() };
-        let requested = [mount];
-        let found = mounts(&requested, Path::new("/none")).unwrap();
-        assert!(found[0].source.is_dir());
-    }
 
     #[test]
     fn a_file_is_no_device() {

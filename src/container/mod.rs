@@ -13,11 +13,13 @@ mod exec_sync;
 mod exits;
 mod facts;
 mod judged;
+mod mounts;
 mod remove;
 mod reopen_log;
 mod start;
 mod stop;
 mod update;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -60,6 +62,22 @@ pub struct Settings {
     pub handlers: BTreeMap<String, HandlerFacts>,
     /// What this host can do.
     pub host: HostFacts,
+    /// What becomes of the volumes that an image declares.
+    pub image_volumes: ImageVolumes,
+    /// Sources of mounts that are not made as directories when they are missing.
+    pub absent_mount_sources_to_reject: Vec<PathBuf>,
+}
+
+/// What becomes of the volumes that an image declares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImageVolumes {
+    /// A directory in the container's root.
+    #[default]
+    Mkdir,
+    /// A directory of the node that is mounted there, and goes with the container.
+    Bind,
+    /// Nothing.
+    Ignore,
 }
 
 /// The use cases on containers.

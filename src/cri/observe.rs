@@ -57,11 +57,12 @@ fn log_failure<E: Classify + 'static>(rpc: &'static str, subject: &str, took: Du
     let why = chain(error);
     match error.kind() {
         Kind::NotFound => tracing::debug!(rpc, subject, ms, why, "not found"),
-        Kind::InvalidRequest | Kind::WrongState | Kind::NotSupported => {
+        Kind::InvalidRequest | Kind::WrongState | Kind::NotSupported | Kind::RecursiveReadOnly => {
             tracing::info!(rpc, subject, ms, why, "refused the request");
         }
         Kind::Refused => tracing::warn!(rpc, subject, ms, why, "the policy refused the image"),
         Kind::NameTaken
+        | Kind::ImageVolume
         | Kind::RegistryUnavailable
         | Kind::Unauthenticated
         | Kind::Deadline

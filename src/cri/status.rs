@@ -1,7 +1,7 @@
 //! The one place where an error becomes a gRPC status.
 //!
-//! The kubelet compares the beginning of a pull's message with words of its own
-//! (`cri-api/pkg/errors`), and only for the code UNKNOWN. A tidier code would hide the reason from
+//! The kubelet compares the beginning of a message with words of its own (`cri-api/pkg/errors`),
+//! and only for the code UNKNOWN. A tidier code would hide the reason from
 //! `kubectl describe pod`.
 
 use tonic::Code;
@@ -20,6 +20,8 @@ pub fn code(kind: Kind) -> (Code, &'static str) {
         Kind::NameTaken => (Code::AlreadyExists, ""),
         Kind::WrongState => (Code::FailedPrecondition, ""),
         Kind::Refused => (Code::Unknown, "SignatureValidationFailed: "),
+        Kind::RecursiveReadOnly => (Code::Unknown, "RROUnsupported: "),
+        Kind::ImageVolume => (Code::Unknown, "ImageVolumeMountFailed: "),
         Kind::RegistryUnavailable => (Code::Unknown, "RegistryUnavailable: "),
         Kind::Unauthenticated => (Code::Unauthenticated, ""),
         Kind::NoSpace => (Code::ResourceExhausted, ""),
@@ -57,6 +59,8 @@ mod tests {
         for (kind, message) in [
             (Kind::Refused, "SignatureValidationFailed: it is so"),
             (Kind::RegistryUnavailable, "RegistryUnavailable: it is so"),
+            (Kind::RecursiveReadOnly, "RROUnsupported: it is so"),
+            (Kind::ImageVolume, "ImageVolumeMountFailed: it is so"),
         ] {
             let status = of(&Of(kind));
             assert_eq!((status.code(), status.message()), (Code::Unknown, message));

@@ -85,6 +85,8 @@ pub(super) async fn assemble(
             defaults: settings::defaults(config)?,
             handlers,
             host,
+            image_volumes: settings::image_volumes(config),
+            absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
         },
         exited,
     }));

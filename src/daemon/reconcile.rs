@@ -35,7 +35,7 @@ pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
         })
         .await;
     clear_half_made(parts).await;
-    Ok(())
+    Ok(parts.store.collect_image_mounts()?)
 }
 
 fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {

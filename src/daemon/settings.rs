@@ -8,9 +8,11 @@ use std::time::Duration;
 use crate::catalog::Pinned;
 use crate::config::CgroupManager;
 use crate::config::Config;
+use crate::config::ImageVolumes;
 use crate::config::MonitorCgroup;
 use crate::config::RuntimeHandler;
 use crate::config::ShortNameMode;
+use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::judge::Judge;
 use crate::network;
@@ -170,6 +172,14 @@ pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sand
     }
 }
 
+pub(super) fn image_volumes(config: &Config) -> container::ImageVolumes {
+    match config.image.image_volumes {
+        ImageVolumes::Mkdir => container::ImageVolumes::Mkdir,
+        ImageVolumes::Bind => container::ImageVolumes::Bind,
+        ImageVolumes::Ignore => container::ImageVolumes::Ignore,
+    }
+}
+
 /// What every container gets.
 pub(super) fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
     let from = &config.runtime;
@@ -192,6 +202,7 @@ pub(super) fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
             Some(_) | None => Profile::builtin(),
         },
         privileged_seccomp: from.privileged_seccomp_profile.as_deref().map(profile).transpose()?,
+        device_ownership_from_security_context: from.device_ownership_from_security_context,
         pids_limit: from.pids_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0),
         ..Defaults::default()
     })

@@ -102,6 +102,9 @@ pub struct Mount {
     pub image: Option<ImageChoice>,
     /// A path inside that image.
     pub image_sub_path: String,
+    /// Once the container is made: the id of the image, or the digest of the artifact, that was
+    /// found and allowed.
+    pub image_ref: String,
 }
 
 /// A device of the node.

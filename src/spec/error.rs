@@ -57,8 +57,8 @@ pub enum SpecError {
         /// Memory.
         memory: i64,
     },
-    /// A recursive read-only mount that cannot be had. The kubelet knows the first word.
-    #[error("RROUnsupported: {path}: {fault}")]
+    /// A recursive read-only mount that cannot be had.
+    #[error("{path} cannot be read-only recursively: {fault}")]
     RecursiveReadOnly {
         /// Where it shows in the container.
         path: String,
@@ -167,9 +167,8 @@ impl Classify for SpecError {
             | Self::SeccompJson { .. }
             | Self::Seccomp { .. } => Kind::InvalidRequest,
             Self::NoProcessNamespace { .. } | Self::Propagation { .. } => Kind::WrongState,
-            Self::RecursiveReadOnly { .. } | Self::HostLacks { .. } | Self::NotBuilt { .. } => {
-                Kind::NotSupported
-            }
+            Self::RecursiveReadOnly { .. } => Kind::RecursiveReadOnly,
+            Self::HostLacks { .. } | Self::NotBuilt { .. } => Kind::NotSupported,
             Self::Build { .. } | Self::Annotation { .. } => Kind::Internal,
         }
     }

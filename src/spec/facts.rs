@@ -47,6 +47,8 @@ pub struct ContainerFacts<'a> {
     pub host: &'a HostFacts,
     /// The requested mounts with their sources found, in the order of the request.
     pub mounts: &'a [ResolvedMount<'a>],
+    /// Directories made for the volumes that the image declares; empty where none are bound.
+    pub image_volumes: &'a [MadeVolume],
     /// The requested devices, and the configured additional ones, with their numbers.
     pub devices: &'a [ResolvedDevice],
     /// The JSON of the requested `Localhost` seccomp profile.
@@ -234,11 +236,23 @@ pub struct HostFacts {
     pub masked_paths: Vec<String>,
 }
 
+/// A directory made for a volume that the image declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeVolume {
+    /// Where it shows, as the image has it: a foreign text.
+    pub target: String,
+    /// The directory of the node.
+    pub source: PathBuf,
+}
+
 /// A requested mount whose source was found on the node.
 #[derive(Debug, Clone)]
 pub struct ResolvedMount<'a> {
     /// The request.
     pub mount: &'a Mount,
+    /// Where it shows, where that is not what the request says: an artifact is mounted as one file
+    /// for each of its layers.
+    pub target: Option<String>,
     /// The source with all links resolved; it exists.
     pub source: PathBuf,
     /// How the mount that the source lies on propagates.

@@ -5,7 +5,7 @@
 //! test. A part that cannot be made as asked is an error; nothing is silently weaker than asked,
 //! but for what the host itself may not give (`HostFacts::bounding`, limits, OOM score).
 //!
-//! Not here: user namespaces, CDI devices, image volumes (refused with a clear text), hooks, NRI.
+//! Not here: user namespaces, CDI devices (refused with a clear text), hooks, NRI.
 
 pub mod annotations;
 pub mod capabilities;

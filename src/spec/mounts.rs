@@ -14,6 +14,7 @@ use oci_spec::runtime::MountBuilder;
 use crate::model::container::Propagation;
 use crate::spec::error::SpecError;
 use crate::spec::facts::ContainerFacts;
+use crate::spec::facts::MadeVolume;
 use crate::spec::facts::ResolvedMount;
 use crate::spec::facts::Sharing;
 use crate::spec::paths;
@@ -42,6 +43,9 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Mounts, SpecError>
     let mut wanted: Vec<Entry> = Vec::new();
     let mut root_propagation = None;
     refuse_unbuilt(facts)?;
+    for volume in facts.image_volumes {
+        wanted.push(declared(volume)?);
+    }
     for mount in facts.mounts {
         let (entry, propagation) = requested(mount, facts)?;
         if propagation == "rshared" || (propagation == "rslave" && root_propagation.is_none()) {
@@ -73,16 +77,13 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Mounts, SpecError>
 
 fn refuse_unbuilt(facts: &ContainerFacts<'_>) -> Result<(), SpecError> {
     for mount in &facts.config.mounts {
-        if mount.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
-            return Err(SpecError::NotBuilt { what: "image volumes" });
+        if !facts.mounts.iter().any(|found| found.mount == mount) {
+            let path = &mount.container_path;
+            return Err(SpecError::field("mount", path, "has no source on this node"));
         }
         if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
             return Err(SpecError::NotBuilt { what: "id-mapped mounts" });
         }
-    }
-    if facts.mounts.len() != facts.config.mounts.len() {
-        let count = facts.mounts.len().to_string();
-        return Err(SpecError::field("mounts", &count, "sources were found, not one for each"));
     }
     Ok(())
 }
@@ -191,12 +192,24 @@ fn for_systemd(entries: &mut Vec<Entry>, v2: bool, cgroup_is_given: bool) -> Opt
     Some("/sys/fs/cgroup/systemd/release_agent".to_owned())
 }
 
+/// A volume that the image declares. The image is foreign, so it hides nothing of what makes a
+/// container a container.
+fn declared(volume: &MadeVolume) -> Result<Entry, SpecError> {
+    let target = paths::clean("volume of the image", &volume.target)?;
+    if target == "/" || ["/proc", "/sys", "/dev"].iter().any(|own| paths::covers(own, &target)) {
+        return Err(SpecError::field("volume of the image", &target, "is no place for a volume"));
+    }
+    let options = vec!["private", "bind", "rw"];
+    Ok(Entry { target, kind: "bind", source: volume.source.clone(), options })
+}
+
 fn requested(
     resolved: &ResolvedMount<'_>,
     facts: &ContainerFacts<'_>,
 ) -> Result<(Entry, &'static str), SpecError> {
     let mount = resolved.mount;
-    let target = paths::clean("mount container_path", &mount.container_path)?;
+    let target = resolved.target.as_deref().unwrap_or(&mount.container_path);
+    let target = paths::clean("mount container_path", target)?;
     if target == "/" {
         // It would run something else than the image that was judged.
         return Err(SpecError::field("mount container_path", "/", "would hide the image"));
@@ -204,6 +217,15 @@ fn requested(
     if !resolved.source.is_absolute() {
         let source = resolved.source.to_string_lossy();
         return Err(SpecError::field("mount host_path", &source, "is no absolute path"));
+    }
+    if mount.image.is_some() {
+        if paths::covers("/proc", &target) {
+            return Err(SpecError::field("mount container_path", &target, "is the kernel's"));
+        }
+        // Read-only whatever is asked for: all containers share it.
+        let options = vec!["bind", "rprivate", "ro"];
+        let source = resolved.source.clone();
+        return Ok((Entry { target, kind: "bind", source, options }, "rprivate"));
     }
     let propagation = propagation(resolved, &target)?;
     let access = match (mount.recursive_read_only, mount.readonly) {

@@ -131,6 +131,7 @@ impl Fixture {
             defaults: &self.defaults,
             host: &self.host,
             mounts: &[],
+            image_volumes: &[],
             devices: &self.devices,
             seccomp_profile: self.profile.as_deref(),
             files: MadeFiles::default(),

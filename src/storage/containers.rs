@@ -173,12 +173,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a container: its mount, layer, directories and record.
+    /// Removes a container: its mount, layer, directories and record; and it is no user of image
+    /// volumes any more.
     ///
     /// # Errors
     ///
     /// Where something cannot be removed; called again, it goes on.
     pub fn remove_container(&self, id: &ContainerId) -> Result<Change, StorageError> {
+        self.unmount_images(id)?;
         let record = match self.container(id) {
             Ok(record) => record,
             Err(StorageError::ContainerMissing(_)) => return Ok(Change::Unchanged(())),

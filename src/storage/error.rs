@@ -43,6 +43,9 @@ pub enum StorageError {
         /// One container that uses it.
         container: String,
     },
+    /// An image of no layers has nothing to mount.
+    #[error("image {0} has no layers to mount")]
+    NoLayers(ImageId),
     /// No layer has this id.
     #[error("no layer {0} in the store")]
     LayerMissing(LayerId),
@@ -224,7 +227,7 @@ impl Classify for StorageError {
             }
             Self::ImageInUse { .. } => Kind::WrongState,
             Self::NotAStack { .. } => Kind::Internal,
-            Self::TooDeep { .. } => Kind::NotSupported,
+            Self::TooDeep { .. } | Self::NoLayers(_) => Kind::NotSupported,
             Self::ContainerExists(_) | Self::NameTaken { .. } => Kind::NameTaken,
             Self::Layer(error) => error.kind(),
         }

@@ -128,13 +128,17 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StorageError::ImageInUse`] if a container uses it.
+    /// [`StorageError::ImageInUse`] if a container runs it, or has it mounted as a volume.
     pub fn remove_image(&self, id: &ImageId) -> Result<Change, StorageError> {
         let mut layers = self.inner.layers.hold(Hold::Write)?;
         let mut images = self.inner.images.hold(Hold::Write)?;
         let containers = self.inner.containers.snapshot()?;
         if let Some(user) = containers.iter().find(|container| container.image == id.as_str()) {
             let container = user.id.to_string();
+            return Err(StorageError::ImageInUse { image: id.clone(), container });
+        }
+        if let Some(user) = self.image_mounted_by(id)?.first() {
+            let container = user.to_string();
             return Err(StorageError::ImageInUse { image: id.clone(), container });
         }
         let Some(image) = images.iter().find(|image| image.id == *id).map(Arc::clone) else {

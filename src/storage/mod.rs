@@ -13,6 +13,7 @@
 //! <root>/overlay-layers/.crio-…      the tar-split of what is unpacked
 //! <runroot>/overlay-layers/mountpoints.json mountpoints.lock
 //! <runroot>/overlay-containers/<container>/userdata/
+//! <runroot>/crioxide/image-volumes/<image>/<container>   who has an image mounted as a volume
 //! ```
 //!
 //! `overlay` may be a mount of its own, so nothing is renamed between it and its neighbours.
@@ -34,6 +35,7 @@ mod collect;
 mod containers;
 mod crc64;
 mod error;
+mod image_mounts;
 mod image_write;
 mod images;
 mod index;

@@ -91,15 +91,30 @@ pub(super) enum Persistence {
     Volatile,
 }
 
-/// The options of the mount of a writable layer, with paths relative to `home` if they are too
-/// long otherwise.
+/// What may be done with a layer through its mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Writes go into the layer, which is the uppermost.
+    Writable(Persistence),
+    /// The layer is the uppermost of those that are only read.
+    ReadOnly,
+}
+
+/// The options of the mount of a layer, with paths relative to `home` if they are too long
+/// otherwise.
 pub(super) fn options(
     home: &Path,
     layer: &str,
-    lowers: &[String],
-    extra: &[String],
+    place: &Place,
+    (access, extra): (Access, &[String]),
     label: Option<&str>,
 ) -> OverlayOptions {
+    let read_only = access == Access::ReadOnly;
+    let mut lowers = if read_only { place.lowers_above() } else { place.lowers.clone() };
+    // Without an upper directory, overlayfs wants at least two lower ones.
+    if lowers.is_empty() || (read_only && lowers.len() == 1) {
+        lowers.push(format!("{layer}/empty"));
+    }
     let text = |prefix: &str| {
         let mut data = String::from("lowerdir=");
         for (number, lower) in lowers.iter().enumerate() {
@@ -109,10 +124,9 @@ pub(super) fn options(
             data.push_str(prefix);
             data.push_str(lower);
         }
-        if lowers.is_empty() {
-            data.push_str(&format!("{prefix}{layer}/empty"));
+        if !read_only {
+            data.push_str(&format!(",upperdir={prefix}{layer}/diff,workdir={prefix}{layer}/work"));
         }
-        data.push_str(&format!(",upperdir={prefix}{layer}/diff,workdir={prefix}{layer}/work"));
         if let Some(label) = label.filter(|label| !label.is_empty()) {
             data.push_str(&format!(",context=\"{label}\""));
         }
@@ -134,11 +148,13 @@ mod tests {
     #[test]
     fn a_short_stack_has_whole_paths_and_a_long_one_relative_ones() {
         let home = Path::new("/var/lib/containers/storage/overlay");
-        let lowers = |count: usize| -> Vec<String> {
-            (0..count).map(|number| format!("l/ABCDEFGHIJKLMNOPQRSTUVW{number:03}")).collect()
+        let place = |count: usize| -> Place {
+            let lower = |number| format!("l/ABCDEFGHIJKLMNOPQRSTUVW{number:03}");
+            Place { link: "OWN".to_owned(), lowers: (0..count).map(lower).collect() }
         };
+        let writable = Access::Writable(Persistence::Durable);
         let label = Some("system_u:object_r:container_file_t:s0:c1,c2");
-        let short = options(home, "id", &lowers(2), &["nodev".to_owned()], label);
+        let short = options(home, "id", &place(2), (writable, &["nodev".to_owned()]), label);
         assert_eq!(
             short.data,
             "lowerdir=/var/lib/containers/storage/overlay/l/ABCDEFGHIJKLMNOPQRSTUVW000:\
@@ -147,9 +163,9 @@ mod tests {
              workdir=/var/lib/containers/storage/overlay/id/work,\
              context=\"system_u:object_r:container_file_t:s0:c1,c2\""
         );
-        let long = options(home, "id", &lowers(127), &[], None);
+        let long = options(home, "id", &place(127), (writable, &[]), None);
         assert!(long.data.starts_with("lowerdir=l/ABC") && long.data.len() < 4096);
-        let none = options(home, "id", &[], &[], None);
+        let none = options(home, "id", &place(0), (writable, &[]), None);
         assert!(none.data.starts_with("lowerdir=/var/lib/containers/storage/overlay/id/empty,"));
     }
 

@@ -23,6 +23,7 @@ use crate::storage::index::Record;
 use crate::storage::index::Row;
 use crate::storage::lockfile::Hold;
 use crate::storage::overlay;
+use crate::storage::overlay::Access;
 use crate::storage::overlay::Persistence;
 use crate::storage::overlay::Place;
 use crate::storage::staging;
@@ -70,7 +71,7 @@ impl Store {
             let label = container.mount_label.as_deref().unwrap_or(&record.mount_label);
             let persistence =
                 if container.volatile { Persistence::Volatile } else { Persistence::Durable };
-            self.mount_layer(&layer, &target, label, persistence)?;
+            self.mount_layer(&layer, &target, Some(label), Access::Writable(persistence))?;
         }
         set_count(&mut mounts, &layer, &target, count + 1);
         if let Err(error) = mounts.save(0) {
@@ -116,7 +117,7 @@ impl Store {
 
     /// Sees to it that `overlay` is a mount of its own. Other programs that use the store do this
     /// when they start, and would cover the mounts that are there already.
-    fn own_mounts(&self) -> Result<(), StorageError> {
+    pub(super) fn own_mounts(&self) -> Result<(), StorageError> {
         let home = self.overlay();
         let ready = || mount::is_mount_point(&home).map_err(StorageError::io("look at", &home));
         if ready()? {
@@ -130,7 +131,7 @@ impl Store {
         made
     }
 
-    fn unmount_layer(&self, layer: &LayerId) -> Result<(), StorageError> {
+    pub(super) fn unmount_layer(&self, layer: &LayerId) -> Result<(), StorageError> {
         let target = self.layer_directory(layer).join("merged");
         let mounted =
             mount::is_mount_point(&target).map_err(StorageError::io("look at", &target))?;
@@ -140,17 +141,17 @@ impl Store {
         Ok(())
     }
 
-    fn mount_layer(
+    pub(super) fn mount_layer(
         &self,
         layer: &LayerId,
         target: &Path,
-        label: &str,
-        persistence: Persistence,
+        label: Option<&str>,
+        access: Access,
     ) -> Result<(), StorageError> {
         let home = self.overlay();
         let directory = self.layer_directory(layer);
         let place = Place::read(&directory)?;
-        if place.lowers.iter().any(|lower| !home.join(lower).exists()) {
+        if place.lowers_above().iter().any(|lower| !home.join(lower).exists()) {
             self.repair_links()?;
         }
         if !target.exists() {
@@ -160,12 +161,11 @@ impl Store {
         // nobody minds (Documentation/filesystems/overlayfs.rst, "Volatile mount").
         staging::remove(&directory.join("work/work/incompat/volatile"))?;
         let mut extra = self.inner.settings.mount_options.clone();
-        if persistence == Persistence::Volatile {
+        if access == Access::Writable(Persistence::Volatile) {
             extra.push("volatile".to_owned());
         }
         let try_it = |extra: &[String]| {
-            let options =
-                overlay::options(&home, layer.as_str(), &place.lowers, extra, Some(label));
+            let options = overlay::options(&home, layer.as_str(), &place, (access, extra), label);
             mount::mount_overlay(&home, target, &options)
         };
         let mut result = try_it(&extra);
@@ -194,12 +194,17 @@ impl Store {
     }
 }
 
-fn count(mounts: &Held<'_, MountPoint>, layer: &LayerId) -> u64 {
+pub(super) fn count(mounts: &Held<'_, MountPoint>, layer: &LayerId) -> u64 {
     let found = mounts.iter().find(|mount| mount.layer == layer.as_str());
     found.map_or(0, |mount| mount.count)
 }
 
-fn set_count(mounts: &mut Held<'_, MountPoint>, layer: &LayerId, path: &Path, count: u64) {
+pub(super) fn set_count(
+    mounts: &mut Held<'_, MountPoint>,
+    layer: &LayerId,
+    path: &Path,
+    count: u64,
+) {
     let rows = mounts.rows();
     rows.retain(|row| row.record.as_ref().is_none_or(|mount| mount.layer != layer.as_str()));
     if count > 0 {

@@ -100,17 +100,69 @@ impl Directory {
     ///
     /// What the kernel says; `EXDEV` where the path leads onto another mount.
     pub fn open_in_root(&self, path: &[u8]) -> io::Result<Self> {
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(self.resolve_in_root(path, flags)?))
+    }
+
+    fn resolve_in_root(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let path = if path.is_empty() { b".".as_slice() } else { path };
         // The kernel gives up with EAGAIN when something is renamed while it resolves `..`.
         let mut tries = 0;
         loop {
             match kernel::openat2(&self.0, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) if tries < 32 => tries += 1,
-                other => return Ok(Self(other?)),
+                other => return Ok(other?),
             }
         }
+    }
+
+    /// Where `path` leads, resolved with this directory as the root: a path of the host without
+    /// links, and whether a directory is there. It holds for as long as nobody changes the tree.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` where it leads onto another mount, [`io::ErrorKind::InvalidInput`] for what is
+    /// neither a directory nor a regular file, and what the kernel says.
+    pub fn find_in_root(&self, path: &[u8]) -> io::Result<std::path::PathBuf> {
+        let found = self.resolve_in_root(path, OFlags::PATH | OFlags::CLOEXEC)?;
+        let kind = kind_of(FileType::from_raw_mode(kernel::fstat(&found)?.st_mode));
+        if !matches!(kind, Kind::Directory | Kind::File) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no directory and no file"));
+        }
+        let place = |fd: &OwnedFd| {
+            std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd)))
+        };
+        let (root, found) = (place(&self.0)?, place(&found)?);
+        if !found.starts_with(&root) {
+            return Err(Errno::XDEV.into());
+        }
+        Ok(found)
+    }
+
+    /// Makes the directory at `path`, a path of plain names, and those above it where they are
+    /// missing, with this directory as the root. Only what was made gets the mode and the owner.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: something that is no directory is in the way.
+    pub fn make_in_root(&self, path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
+        let mut above = self.open_in_root(b"")?;
+        let mut walked = std::path::PathBuf::new();
+        for name in path.iter() {
+            walked.push(name);
+            let bytes = walked.as_os_str().as_encoded_bytes();
+            above = match self.open_in_root(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    above.make_directory(name.as_encoded_bytes(), mode)?;
+                    let made = above.open_child(name.as_encoded_bytes())?;
+                    made.set_self(uid, gid, mode)?;
+                    made
+                }
+                other => other?,
+            };
+        }
+        Ok(())
     }
 
     /// Reads the regular file at `path`, at most `limit` bytes, with this directory as the root:

@@ -22,7 +22,9 @@ mod test_registry;
 
 mod containers;
 mod daemon;
+mod image_volumes;
 mod layers;
+mod mounts;
 mod network;
 mod pause;
 mod pods;

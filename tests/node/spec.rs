@@ -191,6 +191,7 @@ impl Story {
             defaults: &self.defaults,
             host: &self.host,
             mounts: &mounts,
+            image_volumes: &[],
             devices: &self.devices,
             seccomp_profile: None,
             files: MadeFiles::default(),
@@ -236,7 +237,7 @@ impl Story {
     fn resolved<'a>(&self, mount: &'a Mount) -> ResolvedMount<'a> {
         let source = fs::canonicalize(&mount.host_path).unwrap();
         let sharing = if self.shared { Sharing::Shared } else { Sharing::Private };
-        ResolvedMount { mount, source, sharing, holds_store: false }
+        ResolvedMount { mount, target: None, source, sharing, holds_store: false }
     }
 
     /// Runs the container to its end and gives what it said.

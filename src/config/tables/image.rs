@@ -39,7 +39,7 @@ table! {
         insecure_registries: Vec<String> = List(&[]),
             never("set insecure in registries.conf").flag("insecure-registry");
         /// What becomes of the volumes an image declares: mkdir, bind or ignore.
-        image_volumes: ImageVolumes = Text("mkdir"), LATER;
+        image_volumes: ImageVolumes = Text("mkdir"), NOW;
         /// The directory for large temporary files.
         big_files_temporary_dir: Option<PathBuf> = Text(""),
             never("a pull writes no temporary file outside the store");

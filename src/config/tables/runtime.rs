@@ -115,9 +115,9 @@ table! {
         /// Directories of CDI specifications.
         cdi_spec_dirs: Vec<PathBuf> = List(&["/etc/cdi", "/var/run/cdi"]), LATER;
         /// Gives devices in a container to the user it runs as.
-        device_ownership_from_security_context: bool = Bool(false), LATER.no_variable();
+        device_ownership_from_security_context: bool = Bool(false), NOW.no_variable();
         /// Sources of mounts that are not made as directories when they are missing.
-        absent_mount_sources_to_reject: Vec<PathBuf> = List(&[]), LATER;
+        absent_mount_sources_to_reject: Vec<PathBuf> = List(&[]), NOW;
         /// A prefix for the sources of bind mounts.
         bind_mount_prefix: Option<PathBuf> = Text(""), LATER;
         /// Makes the root of every container read-only.

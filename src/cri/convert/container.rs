@@ -100,8 +100,13 @@ fn mount(from: &api::Mount) -> Result<Mount, RequestError> {
     if from.container_path.is_empty() {
         return Err(RequestError::missing("config.mounts.container_path"));
     }
-    if from.host_path.is_empty() && from.image.is_none() {
+    // The kubelet gives an image without a name where there is none.
+    let image = from.image.as_ref().filter(|image| !image.image.is_empty());
+    if from.host_path.is_empty() && image.is_none() {
         return Err(RequestError::missing("config.mounts.host_path"));
+    }
+    if !from.host_path.is_empty() && image.is_some() {
+        return Err(RequestError::illegal("config.mounts.host_path", &from.host_path));
     }
     if !from.host_path.is_empty() && !from.host_path.starts_with('/') {
         return Err(RequestError::illegal("config.mounts.host_path", &from.host_path));
@@ -126,8 +131,9 @@ fn mount(from: &api::Mount) -> Result<Mount, RequestError> {
         propagation,
         uid_mappings: from.uid_mappings.iter().map(id_mapping).collect(),
         gid_mappings: from.gid_mappings.iter().map(id_mapping).collect(),
-        image: from.image.as_ref().map(image::choice).transpose()?,
+        image: image.map(image::choice).transpose()?,
         image_sub_path: from.image_sub_path.clone(),
+        image_ref: String::new(),
     })
 }
 
@@ -146,6 +152,11 @@ pub fn mount_to_proto(from: &Mount) -> api::Mount {
         recursive_read_only: from.recursive_read_only,
         selinux_relabel: from.selinux_relabel,
         propagation: propagation.into(),
+        image: from.image.as_ref().map(|image| api::ImageSpec {
+            image_ref: from.image_ref.clone(),
+            ..image::choice_to_proto(image, &image.image)
+        }),
+        image_sub_path: from.image_sub_path.clone(),
         ..api::Mount::default()
     }
 }

@@ -1,6 +1,8 @@
 //! Which mounts come, in which order, and which are refused.
 
 use super::*;
+use crate::failure::Classify;
+use crate::failure::Kind;
 use crate::model::container::ImageChoice;
 use crate::model::container::Mount as Wanted;
 use crate::model::security::IdMapping;
@@ -15,7 +17,13 @@ fn wanted(target: &str) -> Wanted {
 }
 
 fn resolved(mount: &Wanted) -> ResolvedMount<'_> {
-    ResolvedMount { mount, source: "/srv/x".into(), sharing: Sharing::Private, holds_store: false }
+    ResolvedMount {
+        mount,
+        target: None,
+        source: "/srv/x".into(),
+        sharing: Sharing::Private,
+        holds_store: false,
+    }
 }
 
 fn made(fixture: &Fixture) -> Mounts {
@@ -148,15 +156,12 @@ fn the_store_s_own_mounts_are_not_held_by_a_container() {
 #[test]
 fn recursive_read_only_is_made_or_refused_never_less() {
     let full = Wanted { readonly: true, recursive_read_only: true, ..wanted("/data") };
-    let text = |mount: &Wanted| {
-        with_mounts(std::slice::from_ref(mount), |found| found.sharing = Sharing::Shared)
-            .map(|_| String::new())
-            .unwrap_or_else(|error| error.to_string())
-    };
-    assert!(text(&full).starts_with("RROUnsupported: /data"), "{}", text(&full));
-    assert!(text(&Wanted { readonly: false, ..full.clone() }).starts_with("RROUnsupported: "));
+    let writable = Wanted { readonly: false, ..full.clone() };
     let spread = Wanted { propagation: Propagation::HostToContainer, ..full.clone() };
-    assert!(text(&spread).starts_with("RROUnsupported: "));
+    for mount in [full.clone(), writable, spread] {
+        let error = with_mounts(&[mount], |found| found.sharing = Sharing::Shared).err().unwrap();
+        assert_eq!(error.kind(), Kind::RecursiveReadOnly, "{error}");
+    }
     let mut fixture = Fixture::default();
     fixture.handler.recursive_read_only = true;
     fixture.config.mounts = vec![full.clone()];
@@ -167,16 +172,39 @@ fn recursive_read_only_is_made_or_refused_never_less() {
 
 #[test]
 fn what_is_not_built_is_said() {
-    let image = ImageChoice { image: "vol".into(), ..ImageChoice::default() };
-    let volume = Wanted { image: Some(image), ..wanted("/v") };
     let mapped = Wanted { uid_mappings: vec![IdMapping::default()], ..wanted("/v") };
-    for (mount, word) in [(volume, "image volumes"), (mapped, "id-mapped mounts")] {
+    for (mount, word) in [(mapped, "id-mapped mounts")] {
         let error = with_mounts(&[mount], |_| {}).err().unwrap().to_string();
         assert!(error.contains(word) && error.ends_with("are not supported yet"), "{error}");
     }
     let mut fixture = Fixture::default();
     fixture.config.mounts = vec![wanted("/lost")];
     assert!(fixture.with(|facts| container(facts).is_err()), "a mount must not be dropped");
+}
+
+#[test]
+fn an_image_as_a_volume_is_read_only_whatever_is_asked_for() {
+    let image = ImageChoice { image: "vol".into(), ..ImageChoice::default() };
+    let list = [Wanted { image: Some(image), readonly: false, ..wanted("/v") }];
+    let mounts = with_mounts(&list, |_| {}).unwrap();
+    assert_eq!(options(&mounts, "/v"), ["bind", "rprivate", "ro"]);
+    let files = with_mounts(&list, |found| found.target = Some("/v/model.bin".to_owned()));
+    assert!(targets(&files.unwrap()).contains(&"/v/model.bin".to_owned()));
+}
+
+#[test]
+fn a_volume_of_the_image_hides_nothing_of_the_kernel_s() {
+    let volume = |target: &str| MadeVolume { target: target.to_owned(), source: "/run/v".into() };
+    let with = |target: &str| {
+        let volumes = [volume(target)];
+        Fixture::default()
+            .with(|facts| container(&ContainerFacts { image_volumes: &volumes, ..*facts }))
+    };
+    for target in ["/", "/..", "/proc", "/a/../proc/x", "/sys/fs", "/dev", "relative", "/a\nb"] {
+        assert!(with(target).is_err(), "{target:?}");
+    }
+    let mounts = with("/../../data").unwrap();
+    assert_eq!(options(&mounts, "/data"), ["private", "bind", "rw"]);
 }
 
 #[test]

@@ -1,0 +1,221 @@
+//! Finds what is to be mounted: host paths with their links resolved, and images as volumes.
+//!
+//! An image as a volume is judged like the image that a container runs: by the policy of its
+//! namespace as it is now. What is refused is not mounted, whoever pulled it before. A path inside
+//! of it is resolved with the image as the root, so that no link of the image leads onto the node.
+//!
+//! All of this blocks.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::container::Parts;
+use crate::container::error::ContainerError;
+use crate::model::container::ImageChoice;
+use crate::model::container::Mount;
+use crate::model::ids::ContainerId;
+use crate::spec::facts::ResolvedMount;
+use crate::spec::facts::Sharing;
+use crate::sys::beneath::Directory;
+
+/// The requested mounts with their sources.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    /// What is mounted.
+    pub(super) resolved: Vec<ResolvedMount<'a>>,
+    /// The request, with the images that were found: what the record keeps.
+    pub(super) recorded: Vec<Mount>,
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::File { action, path, source }
+}
+
+impl Parts {
+    /// Finds the sources of the requested mounts for a container of this pod's namespace.
+    pub(super) fn find_mounts<'a>(
+        &self,
+        requested: &'a [Mount],
+        id: &ContainerId,
+        namespace: &str,
+    ) -> Result<Found<'a>, ContainerError> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo")
+            .map_err(failed("read", Path::new("/proc/self/mountinfo")))?;
+        let mut found = Found { resolved: Vec::new(), recorded: requested.to_vec() };
+        for (mount, recorded) in requested.iter().zip(&mut found.recorded) {
+            let Some(image) = &mount.image else {
+                let source = host_path(mount, &self.settings.absent_mount_sources_to_reject)?;
+                found.resolved.push(ResolvedMount {
+                    mount,
+                    target: None,
+                    sharing: sharing_of(&table, &source),
+                    holds_store: self.store.root().starts_with(&source),
+                    source,
+                });
+                continue;
+            };
+            let wrap = |source| ContainerError::ImageVolume {
+                path: mount.container_path.clone(),
+                source: Box::new(source),
+            };
+            let (image_ref, source) =
+                self.image_volume(mount, image, id, namespace).map_err(wrap)?;
+            recorded.image_ref = image_ref;
+            found.resolved.push(ResolvedMount {
+                mount,
+                target: None,
+                sharing: Sharing::Private,
+                holds_store: false,
+                source,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Mounts an image for this container, and gives its id and where the volume's files are.
+    fn image_volume(
+        &self,
+        mount: &Mount,
+        image: &ImageChoice,
+        id: &ContainerId,
+        namespace: &str,
+    ) -> Result<(String, PathBuf), ContainerError> {
+        let sub_path = plain(&mount.image_sub_path)?;
+        let judged = self.judged_image(image, namespace)?;
+        let root = self.store.mount_image(&judged.image.id, id)?;
+        let image_ref = judged.image.id.to_string();
+        if sub_path.as_os_str().is_empty() {
+            return Ok((image_ref, root));
+        }
+        let found = Directory::open(&root)
+            .and_then(|root| root.find_in_root(sub_path.as_os_str().as_encoded_bytes()));
+        let found = found.map_err(|source| ContainerError::SubPath {
+            sub_path: mount.image_sub_path.clone(),
+            image: image.image.clone(),
+            source,
+        })?;
+        Ok((image_ref, found))
+    }
+}
+
+/// A path of plain names: what the kubelet checks too, for those who are no kubelet.
+fn plain(sub_path: &str) -> Result<PathBuf, ContainerError> {
+    let mut clean = PathBuf::new();
+    for part in Path::new(sub_path).components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(ContainerError::IllegalSubPath(sub_path.to_owned()));
+            }
+        }
+    }
+    Ok(clean)
+}
+
+/// The source on the node with all links resolved. One that is missing becomes a directory, as the
+/// kubelet and users of the field expect, unless the node's administrator does not want that.
+fn host_path(mount: &Mount, to_reject: &[PathBuf]) -> Result<PathBuf, ContainerError> {
+    let asked = Path::new(&mount.host_path);
+    let source = match asked.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let clean: PathBuf = asked.components().collect();
+            if to_reject.contains(&clean) {
+                return Err(ContainerError::AbsentSource(clean));
+            }
+            let mut builder = std::fs::DirBuilder::new();
+            builder
+                .recursive(true)
+                .mode(0o755)
+                .create(asked)
+                .map_err(failed("create the mount source", asked))?;
+            asked.canonicalize()
+        }
+        other => other,
+    };
+    source.map_err(failed("find the mount source", asked))
+}
+
+/// How the mount that holds `path` propagates: the one with the longest mount point above it.
+fn sharing_of(mountinfo: &str, path: &Path) -> Sharing {
+    let mut best: Option<(usize, Sharing)> = None;
+    for line in mountinfo.lines() {
+        let mut fields = line.split(' ');
+        let Some(point) = fields.nth(4) else { continue };
+        let point = unescaped(point);
+        if !path.starts_with(&point) || best.is_some_and(|(length, _)| length > point.len()) {
+            continue;
+        }
+        let optional: Vec<&str> = fields.skip(1).take_while(|field| *field != "-").collect();
+        let sharing = if optional.iter().any(|field| field.starts_with("shared:")) {
+            Sharing::Shared
+        } else if optional.iter().any(|field| field.starts_with("master:")) {
+            Sharing::Slave
+        } else {
+            Sharing::Private
+        };
+        best = Some((point.len(), sharing));
+    }
+    best.map_or(Sharing::Private, |(_, sharing)| sharing)
+}
+
+/// A path as the kernel wrote it into a table: space, tab, newline and backslash are in octal.
+fn unescaped(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_mount_above_a_path_says_how_it_propagates() {
+        let table = "1 0 8:1 / / rw shared:1 - ext4 /dev/a rw\n\
+                     2 1 8:2 / /data rw master:1 - ext4 /dev/b rw\n\
+                     3 2 8:3 / /data/in rw - ext4 /dev/c rw\n\
+                     4 2 8:3 / /a\\040b rw - ext4 /dev/c rw\n";
+        for (path, expected) in [
+            ("/etc", Sharing::Shared),
+            ("/data/x", Sharing::Slave),
+            ("/data/in/x", Sharing::Private),
+            ("/database", Sharing::Shared),
+            ("/a b/c", Sharing::Private),
+        ] {
+            assert_eq!(sharing_of(table, Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_missing_mount_source_becomes_a_directory_or_is_rejected() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| Mount {
+            host_path: format!("{}/{name}", directory.path().display()),
+            ..Mount::default()
+        };
+        let found = host_path(&at("a/b"), &[]).unwrap();
+        assert_eq!(found.metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        let rejected = [directory.path().join("hostname")];
+        assert!(matches!(
+            host_path(&at("./hostname/"), &rejected),
+            Err(ContainerError::AbsentSource(_))
+        ));
+        assert!(!directory.path().join("hostname").exists());
+        std::os::unix::fs::symlink("a/b", directory.path().join("link")).unwrap();
+        assert_eq!(host_path(&at("link"), &[]).unwrap(), found);
+    }
+
+    #[test]
+    fn a_sub_path_is_made_of_plain_names() {
+        for (text, expected) in [("", ""), (".", ""), ("a/./b/", "a/b"), ("a//b", "a/b")] {
+            assert_eq!(plain(text).unwrap(), Path::new(expected), "{text}");
+        }
+        for text in ["..", "a/../b", "/etc", "a/.."] {
+            assert!(plain(text).is_err(), "{text}");
+        }
+    }
+}
