@@ -80,14 +80,7 @@ pub(super) async fn assemble(
         runtime: runtime.clone(),
         catalog: Arc::clone(&catalog),
         judge: judge.clone(),
-        settings: container::Settings {
-            log_dir: config.root.log_dir.clone(),
-            defaults: settings::defaults(config)?,
-            handlers,
-            host,
-            image_volumes: settings::image_volumes(config),
-            absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
-        },
+        settings: settings::container(config, handlers, host)?,
         exited,
     }));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {

@@ -21,6 +21,7 @@ use crate::runtime;
 use crate::sandbox;
 use crate::spec::facts::Defaults;
 use crate::spec::facts::HandlerFacts;
+use crate::spec::facts::HostFacts;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
 use crate::storage;
@@ -172,16 +173,27 @@ pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sand
     }
 }
 
-pub(super) fn image_volumes(config: &Config) -> container::ImageVolumes {
-    match config.image.image_volumes {
-        ImageVolumes::Mkdir => container::ImageVolumes::Mkdir,
-        ImageVolumes::Bind => container::ImageVolumes::Bind,
-        ImageVolumes::Ignore => container::ImageVolumes::Ignore,
-    }
+pub(super) fn container(
+    config: &Config,
+    handlers: BTreeMap<String, HandlerFacts>,
+    host: HostFacts,
+) -> Result<container::Settings, DaemonError> {
+    Ok(container::Settings {
+        log_dir: config.root.log_dir.clone(),
+        defaults: defaults(config)?,
+        handlers,
+        host,
+        image_volumes: match config.image.image_volumes {
+            ImageVolumes::Mkdir => container::ImageVolumes::Mkdir,
+            ImageVolumes::Bind => container::ImageVolumes::Bind,
+            ImageVolumes::Ignore => container::ImageVolumes::Ignore,
+        },
+        absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
+    })
 }
 
 /// What every container gets.
-pub(super) fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
+fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
     let from = &config.runtime;
     let seccomp = from.seccomp_profile.as_deref();
     Ok(Defaults {

@@ -173,10 +173,8 @@ fn recursive_read_only_is_made_or_refused_never_less() {
 #[test]
 fn what_is_not_built_is_said() {
     let mapped = Wanted { uid_mappings: vec![IdMapping::default()], ..wanted("/v") };
-    for (mount, word) in [(mapped, "id-mapped mounts")] {
-        let error = with_mounts(&[mount], |_| {}).err().unwrap().to_string();
-        assert!(error.contains(word) && error.ends_with("are not supported yet"), "{error}");
-    }
+    let error = with_mounts(&[mapped], |_| {}).err().unwrap().to_string();
+    assert_eq!(error, "id-mapped mounts are not supported yet");
     let mut fixture = Fixture::default();
     fixture.config.mounts = vec![wanted("/lost")];
     assert!(fixture.with(|facts| container(facts).is_err()), "a mount must not be dropped");
