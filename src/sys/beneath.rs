@@ -8,6 +8,8 @@
 //!
 //! Needs Linux 5.6 for `openat2(2)`.
 
+mod places;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -115,54 +117,6 @@ impl Directory {
                 other => return Ok(other?),
             }
         }
-    }
-
-    /// Where `path` leads, resolved with this directory as the root: a path of the host without
-    /// links, and whether a directory is there. It holds for as long as nobody changes the tree.
-    ///
-    /// # Errors
-    ///
-    /// `EXDEV` where it leads onto another mount, [`io::ErrorKind::InvalidInput`] for what is
-    /// neither a directory nor a regular file, and what the kernel says.
-    pub fn find_in_root(&self, path: &[u8]) -> io::Result<std::path::PathBuf> {
-        let found = self.resolve_in_root(path, OFlags::PATH | OFlags::CLOEXEC)?;
-        let kind = kind_of(FileType::from_raw_mode(kernel::fstat(&found)?.st_mode));
-        if !matches!(kind, Kind::Directory | Kind::File) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no directory and no file"));
-        }
-        let place = |fd: &OwnedFd| {
-            std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(fd)))
-        };
-        let (root, found) = (place(&self.0)?, place(&found)?);
-        if !found.starts_with(&root) {
-            return Err(Errno::XDEV.into());
-        }
-        Ok(found)
-    }
-
-    /// Makes the directory at `path`, a path of plain names, and those above it where they are
-    /// missing, with this directory as the root. Only what was made gets the mode and the owner.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says: something that is no directory is in the way.
-    pub fn make_in_root(&self, path: &Path, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
-        let mut above = self.open_in_root(b"")?;
-        let mut walked = std::path::PathBuf::new();
-        for name in path.iter() {
-            walked.push(name);
-            let bytes = walked.as_os_str().as_encoded_bytes();
-            above = match self.open_in_root(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    above.make_directory(name.as_encoded_bytes(), mode)?;
-                    let made = above.open_child(name.as_encoded_bytes())?;
-                    made.set_self(uid, gid, mode)?;
-                    made
-                }
-                other => other?,
-            };
-        }
-        Ok(())
     }
 
     /// Reads the regular file at `path`, at most `limit` bytes, with this directory as the root:
