@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use oci_spec::runtime::Spec;
-
 use crate::container::Containers;
 use crate::container::error::ContainerError;
-use crate::model::container::ContainerState;
-use crate::runtime::ExecSync;
 use crate::runtime::Executed;
 
 impl Containers {
@@ -25,27 +21,7 @@ impl Containers {
         command: Vec<String>,
         timeout: Option<Duration>,
     ) -> Result<Executed, ContainerError> {
-        let record = self.find(id)?;
-        if record.state != ContainerState::Running {
-            return Err(ContainerError::WrongState {
-                id: record.id.clone(),
-                verb: "run a command in",
-                state: record.state,
-                needed: "running",
-            });
-        }
-        let path = record.bundle.join("config.json");
-        let unreadable = |source| ContainerError::File {
-            action: "read the runtime spec",
-            path: path.clone(),
-            source,
-        };
-        let text = self.spec_text(&record).await?;
-        let spec: Spec =
-            serde_json::from_str(&text).map_err(|error| unreadable(std::io::Error::from(error)))?;
-        let process = crate::spec::process::exec(&spec, command, false)?;
-        let request =
-            ExecSync { handler: record.handler.clone(), id: record.id.clone(), process, timeout };
-        Ok(self.parts.runtime.exec_sync(request).await?)
+        let request = self.command(id, command, false).await?;
+        Ok(self.parts.runtime.exec_sync(request, timeout).await?)
     }
 }

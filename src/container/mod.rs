@@ -7,8 +7,10 @@
 //! Not here: pods (`sandbox` uses this room, never the reverse; a container finds its pod in
 //! `state`).
 
+mod attach;
 mod create;
 mod error;
+mod exec;
 mod exec_sync;
 mod exits;
 mod facts;

@@ -158,6 +158,14 @@ pub enum RuntimeError {
         /// The bundle.
         bundle: PathBuf,
     },
+    /// The streams of a container cannot be reached.
+    #[error("cannot attach to container {id}")]
+    Attach {
+        /// The container.
+        id: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The log did not come back in time.
     #[error("{} was not reopened within {seconds} s", path.display())]
     LogNotReopened {
@@ -188,7 +196,9 @@ impl Classify for RuntimeError {
             Self::CreateTimeout { .. } | Self::LogNotReopened { .. } => Kind::Deadline,
             Self::StartMonitor { source, .. } | Self::Run { source, .. } => source.kind(),
             Self::Cgroup { source, .. } => source.kind(),
-            Self::File { source, .. } | Self::MonitorPipe { source, .. } => io_kind(source),
+            Self::File { source, .. }
+            | Self::MonitorPipe { source, .. }
+            | Self::Attach { source, .. } => io_kind(source),
             Self::Scope { source, .. } => source.kind(),
             Self::Program { .. }
             | Self::MonitorEnded { .. }

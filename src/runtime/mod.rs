@@ -10,8 +10,12 @@
 //!
 //! Not here: what is in a bundle (`spec`, `storage`), what a container is to a pod (`container`).
 
+mod attach;
+mod command;
+mod control;
 mod error;
 mod exec;
+mod exec_sync;
 mod exit_file;
 mod features;
 mod handlers;
@@ -24,9 +28,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use crate::runtime::attach::Attach;
+pub use crate::runtime::attach::Stdin;
+pub use crate::runtime::command::Exec;
 pub use crate::runtime::error::RuntimeError;
-pub use crate::runtime::exec::ExecSync;
-pub use crate::runtime::exec::Executed;
+pub use crate::runtime::exec_sync::Executed;
 pub use crate::runtime::exit_file::Exit;
 pub use crate::runtime::features::Features;
 pub use crate::runtime::handlers::Handler;

@@ -68,6 +68,21 @@ pub enum SandboxError {
         /// Why.
         source: ContainerError,
     },
+    /// It is stopped, or its namespaces are gone.
+    #[error("sandbox {0} is not ready")]
+    NotReady(SandboxId),
+    /// Nobody listens, or the connection does not come about.
+    #[error("cannot connect to port {port} of pod {pod} (sandbox {id})")]
+    Port {
+        /// The port.
+        port: u16,
+        /// The pod's namespace and name.
+        pod: String,
+        /// The sandbox.
+        id: SandboxId,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
     /// It cannot be stopped or removed before it is there.
     #[error("sandbox {0} is still being made; ask again when it is ready")]
     BeingMade(SandboxId),
@@ -96,9 +111,9 @@ impl Classify for SandboxError {
             Self::Namespace(source) => source.kind(),
             Self::Pause(source) => source.kind(),
             Self::Runtime(source) => source.kind(),
-            Self::File { source, .. } => io_kind(source),
+            Self::File { source, .. } | Self::Port { source, .. } => io_kind(source),
             Self::Container { source, .. } => source.kind(),
-            Self::BeingMade(_) => Kind::WrongState,
+            Self::BeingMade(_) | Self::NotReady(_) => Kind::WrongState,
             Self::Leftovers { failure, .. } => failure.kind(),
             Self::NetworkNotReady(_) | Self::Vanished => Kind::Internal,
         }

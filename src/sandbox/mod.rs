@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod infra;
+mod port_forward;
 mod remove;
 mod run;
 mod stop;

@@ -12,6 +12,8 @@ pub mod mount;
 pub mod namespace;
 pub mod pause;
 pub mod process;
+pub mod pty;
+pub mod seqpacket;
 pub mod sysctl;
 pub mod systemd;
 pub mod xattr;

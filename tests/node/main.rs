@@ -36,3 +36,4 @@ mod scene;
 mod shared_store;
 mod spec;
 mod storage;
+mod streams;

@@ -11,7 +11,7 @@ use crioxide::model::ids::ContainerId;
 use crioxide::runtime::CgroupManager;
 use crioxide::runtime::Create;
 use crioxide::runtime::Created;
-use crioxide::runtime::ExecSync;
+use crioxide::runtime::Exec;
 use crioxide::runtime::Executed;
 use crioxide::runtime::Handler;
 use crioxide::runtime::Runtime;
@@ -28,14 +28,14 @@ use serde_json::json;
 use crate::support::host;
 
 /// A directory with a root of busybox, and a runtime that keeps everything in it.
-struct Node {
+pub(crate) struct Node {
     directory: tempfile::TempDir,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     parent: String,
 }
 
 impl Node {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         Self::with(|_, _| {})
     }
 
@@ -82,23 +82,31 @@ impl Node {
         let bin = self.path().join("rootfs/bin");
         std::fs::create_dir_all(&bin).unwrap();
         std::fs::copy(host::program("busybox").unwrap(), bin.join("busybox")).unwrap();
-        for name in ["sh", "sleep", "true", "cat", "echo", "head", "yes", "setsid", "id"] {
+        for name in
+            ["sh", "sleep", "true", "cat", "echo", "head", "yes", "setsid", "id", "stty", "wc"]
+        {
             std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
         }
     }
 
     fn request(&self, arguments: &[&str]) -> Create {
+        self.request_with(arguments, |_, _| {})
+    }
+
+    /// A container whose request and runtime spec were changed.
+    pub(crate) fn request_with(
+        &self,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Create, &mut Value),
+    ) -> Create {
         let id = ContainerId::fresh().unwrap();
         let bundle = self.path().join(id.short());
         let persist_dir = bundle.join("persist");
         std::fs::create_dir_all(&persist_dir).unwrap();
         let cgroups_path =
             cgroup::cgroups_path(CgroupManager::Cgroupfs, &self.parent, id.as_str()).unwrap();
-        let config = config(&self.path().join("rootfs"), arguments, &cgroups_path);
-        std::fs::File::create(bundle.join("config.json"))
-            .and_then(|file| Ok(serde_json::to_writer(file, &config)?))
-            .unwrap();
-        Create {
+        let mut config = config(&self.path().join("rootfs"), arguments, &cgroups_path);
+        let mut request = Create {
             name: "k8s_test".to_owned(),
             handler: "runc".to_owned(),
             log: bundle.join("log"),
@@ -109,11 +117,19 @@ impl Node {
             id,
             bundle,
             persist_dir,
-        }
+        };
+        change(&mut request, &mut config);
+        std::fs::File::create(request.bundle.join("config.json"))
+            .and_then(|file| Ok(serde_json::to_writer(file, &config)?))
+            .unwrap();
+        request
     }
 
-    async fn run(&self, arguments: &[&str]) -> (Create, Created) {
-        let request = self.request(arguments);
+    pub(crate) async fn run(&self, arguments: &[&str]) -> (Create, Created) {
+        self.start(self.request(arguments)).await
+    }
+
+    pub(crate) async fn start(&self, request: Create) -> (Create, Created) {
         let created = self.runtime.create(request.clone()).await.unwrap();
         self.runtime.start("", &request.id).await.unwrap();
         (request, created)
@@ -125,13 +141,21 @@ impl Node {
         arguments: &[&str],
         timeout: Option<Duration>,
     ) -> Result<Executed, RuntimeError> {
+        self.runtime.exec_sync(self.command(id, arguments).await, timeout).await
+    }
+
+    pub(crate) async fn command(&self, id: &ContainerId, arguments: &[&str]) -> Exec {
         let process = serde_json::from_value(process(arguments)).unwrap();
-        let request = ExecSync { handler: "runc".to_owned(), id: id.clone(), process, timeout };
-        self.runtime.exec_sync(request).await
+        let first_process = self.first_process(id).await.unwrap_or_default();
+        Exec { handler: "runc".to_owned(), id: id.clone(), first_process, process }
+    }
+
+    async fn first_process(&self, id: &ContainerId) -> Option<i32> {
+        self.runtime.state("runc", id).await.unwrap().and_then(|state| state.pid)
     }
 
     /// The command lines of a container's processes.
-    fn processes(&self, id: &ContainerId) -> Vec<String> {
+    pub(crate) fn processes(&self, id: &ContainerId) -> Vec<String> {
         let path = cgroup::container_path(CgroupManager::Cgroupfs, &self.parent, id.as_str());
         let pids = Cgroups::mounted().unwrap().processes(&path.unwrap()).unwrap();
         let line =
@@ -140,7 +164,7 @@ impl Node {
     }
 
     /// Waits until only its first process is left in a container.
-    async fn wait_for_calm(&self, id: &ContainerId) {
+    pub(crate) async fn wait_for_calm(&self, id: &ContainerId) {
         let begun = Instant::now();
         while self.processes(id).len() > 1 {
             assert!(begun.elapsed() < Duration::from_secs(10), "{:#?}", self.processes(id));
@@ -148,14 +172,14 @@ impl Node {
         }
     }
 
-    async fn end(&self, request: &Create) {
+    pub(crate) async fn end(&self, request: &Create) {
         self.runtime.kill("runc", &request.id, "SIGKILL", true).await.unwrap();
         wait("the exit file", || self.exit_code(request).is_some()).await;
         self.runtime.delete("runc", &request.id).await.unwrap();
         self.runtime.forget(&request.id, &self.parent).await.unwrap();
     }
 
-    fn exit_code(&self, request: &Create) -> Option<i32> {
+    pub(crate) fn exit_code(&self, request: &Create) -> Option<i32> {
         self.runtime
             .exit_of(&request.id, &request.persist_dir, &request.bundle)
             .unwrap()
@@ -163,7 +187,7 @@ impl Node {
     }
 
     /// That nothing of a container is left but its bundle.
-    async fn assert_gone(&self, request: &Create) {
+    pub(crate) async fn assert_gone(&self, request: &Create) {
         let id = request.id.as_str();
         wait("the end of its processes", || !mentioned(id)).await;
         assert_eq!(self.runtime.state("runc", &request.id).await.unwrap(), None);
@@ -219,11 +243,13 @@ fn process(arguments: &[&str]) -> Value {
 
 fn config(root: &Path, arguments: &[&str], cgroups_path: &str) -> Value {
     let mount = |to: &str, kind: &str| json!({"destination": to, "type": kind, "source": kind});
+    let terminals = json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+        "options": ["newinstance", "ptmxmode=0666", "mode=0620"]});
     json!({
         "ociVersion": "1.0.2",
         "process": process(arguments),
         "root": {"path": root, "readonly": true},
-        "mounts": [mount("/proc", "proc"), mount("/dev", "tmpfs"), mount("/tmp", "tmpfs")],
+        "mounts": [mount("/proc", "proc"), mount("/dev", "tmpfs"), terminals, mount("/tmp", "tmpfs")],
         "linux": {
             "cgroupsPath": cgroups_path,
             "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}],
@@ -240,7 +266,7 @@ fn mentioned(text: &str) -> bool {
     })
 }
 
-async fn wait(what: &str, mut until: impl FnMut() -> bool) {
+pub(crate) async fn wait(what: &str, mut until: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !until() {
         assert!(begun.elapsed() < Duration::from_secs(10), "waited too long for {what}");

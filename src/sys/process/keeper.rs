@@ -83,6 +83,11 @@ impl Command {
 }
 
 impl Kept {
+    /// Our end of the standard input, if that was asked to be a pipe, once.
+    pub fn take_stdin(&mut self) -> Option<OwnedFd> {
+        self.keeper.take_stdin()
+    }
+
     /// Our end of the standard output, if that was asked to be a pipe, once.
     pub fn take_stdout(&mut self) -> Option<OwnedFd> {
         let stream = self.keeper.take_stdout()?;
@@ -101,7 +106,8 @@ impl Kept {
     }
 
     /// The next process that ended; `None` when there are none left. The first number that is
-    /// reported as [`Exit::Code`]`(-1)` is that of the program, at its start.
+    /// reported as [`Exit::Code`]`(-1)` is that of the program, at its start. May be dropped and
+    /// called again.
     ///
     /// # Errors
     ///
