@@ -85,7 +85,7 @@ pub(super) async fn assemble(
     }));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
         records: Arc::clone(&records),
-        network: Network::new(settings::network(config))?,
+        network: Network::new(settings::network(config, store.runroot()))?,
         runtime: runtime.clone(),
         containers: Arc::clone(&containers),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),

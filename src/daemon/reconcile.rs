@@ -26,6 +26,7 @@ pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
         if let Err(error) = parts.sandboxes.reconcile(&sandbox.id) {
             tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot reconcile");
         }
+        parts.sandboxes.adopt_network(&sandbox.id);
     }
     stream::iter(parts.records.containers.all())
         .for_each_concurrent(AT_ONCE, |container| async move {

@@ -83,7 +83,7 @@ pub(super) fn pinned(config: &Config) -> Pinned {
     Pinned::new(images.chain([config.image.pause_image.clone()]))
 }
 
-pub(super) fn network(config: &Config) -> network::Settings {
+pub(super) fn network(config: &Config, runroot: &Path) -> network::Settings {
     let name = &config.network.cni_default_network;
     network::Settings {
         conf_dir: config.network.network_dir.clone(),
@@ -92,6 +92,8 @@ pub(super) fn network(config: &Config) -> network::Settings {
         cache_dir: PathBuf::from(CNI_CACHE),
         namespaces_dir: config.runtime.namespaces_dir.clone(),
         timeout: CNI_TIMEOUT,
+        host_ports: !config.runtime.disable_hostport_mapping,
+        localnet_note: runroot.join("crioxide").join("localnet"),
     }
 }
 

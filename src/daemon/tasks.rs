@@ -18,6 +18,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often is looked whether the network provider has started, and for what ended unseen.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// The longest pause before something that failed is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Starts all tasks.
 pub(super) fn start(parts: &Parts) {
@@ -26,6 +28,23 @@ pub(super) fn start(parts: &Parts) {
     let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
     supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
     tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
+    let sandboxes = Arc::clone(&parts.sandboxes);
+    supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
+}
+
+/// Makes the rules for host ports at the start, and again when a change of them failed.
+async fn keep_host_ports(sandboxes: Arc<Sandboxes>) {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        match sandboxes.settle_network().await {
+            Ok(()) => pause = LOOK_AGAIN,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "rules for host ports; tried again");
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Once, when the network is ready: undoes attachments of pods that are not there any more.

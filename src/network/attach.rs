@@ -29,6 +29,7 @@ use super::chain;
 use super::conf::NetworkConf;
 use super::conf::Version;
 use super::error::NetworkError;
+use super::host_ports::HostPorts;
 use super::plugin::Plugins;
 use super::select;
 use super::select::Select;
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) select: Select,
     pub(super) cache: Cache,
     pub(super) namespaces: PathBuf,
+    pub(super) host_ports: HostPorts,
     pub(super) turns: Turns,
     /// Read by verbs of pods, written by the collector: it must run alone.
     pub(super) gate: RwLock<()>,
@@ -62,6 +64,7 @@ impl Shared {
             select: Select::new(settings.conf_dir, settings.default_network),
             cache: Cache::new(settings.cache_dir),
             namespaces: settings.namespaces_dir,
+            host_ports: HostPorts::new(settings.host_ports, settings.localnet_note),
             turns: Turns::default(),
             gate: RwLock::default(),
             attached: Mutex::default(),
@@ -81,6 +84,7 @@ impl Shared {
         })?;
         attachment.result = Some(answer.value.clone());
         self.cache.put(attachment)?;
+        self.host_ports.open(&attachment.id, &answer.ips).await?;
         Ok(Addresses { ips: answer.ips, result: answer.value })
     }
 
@@ -102,6 +106,8 @@ impl Shared {
     }
 
     pub(super) async fn detach(&self, pod: &PodNetwork) -> Result<Change, NetworkError> {
+        // First of all: nothing may be led to an address that is given back.
+        self.host_ports.close(&pod.id).await;
         let alive = namespace::is_pinned(&pod.netns);
         let entries = self.cache.of(&pod.id)?;
         let unreadable = entries.iter().any(|entry| entry.attachment.is_none());

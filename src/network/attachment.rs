@@ -4,7 +4,6 @@
 //! argument (`;` and `=` separate arguments in `CNI_ARGS`).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde_json::Map;
@@ -12,8 +11,6 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::model::ids::SandboxId;
-use crate::model::sandbox::PortMapping;
-use crate::model::sandbox::Protocol;
 
 use super::PodNetwork;
 use super::conf::NetworkConf;
@@ -29,7 +26,6 @@ const BURST: u64 = u32::MAX as u64 * 8 - 1;
 
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
-const PORTS: &str = "portMappings";
 
 /// One pod on one network.
 #[derive(Debug, Clone)]
@@ -54,9 +50,6 @@ impl Attachment {
     /// What attaching this pod to this network takes.
     pub(super) fn plan(pod: &PodNetwork, conf: NetworkConf) -> Result<Self, NetworkError> {
         let capabilities = capabilities(pod)?;
-        if capabilities.contains_key(PORTS) && !conf.has_capability(PORTS) {
-            return Err(NetworkError::NoHostPorts { network: conf.name });
-        }
         Ok(Self {
             id: pod.id.clone(),
             interface: INTERFACE.to_owned(),
@@ -92,13 +85,11 @@ fn args(pod: &PodNetwork) -> Result<Vec<(String, String)>, NetworkError> {
 }
 
 /// The capability arguments, in the words of the CNI conventions.
+///
+/// `portMappings` is not among them, as with the reference: host ports are made here, and a plugin
+/// that made them too would make them twice.
 fn capabilities(pod: &PodNetwork) -> Result<Map<String, Value>, NetworkError> {
     let mut all = Map::new();
-    let ports: Vec<Value> =
-        pod.port_mappings.iter().filter(|port| port.host_port != 0).map(port).collect();
-    if !ports.is_empty() {
-        all.insert(PORTS.to_owned(), Value::from(ports));
-    }
     let ingress = bandwidth(&pod.annotations, INGRESS)?;
     let egress = bandwidth(&pod.annotations, EGRESS)?;
     if ingress.is_some() || egress.is_some() {
@@ -118,22 +109,6 @@ fn capabilities(pod: &PodNetwork) -> Result<Map<String, Value>, NetworkError> {
     Ok(all)
 }
 
-fn port(port: &PortMapping) -> Value {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
-    // "Every address" is said by leaving it out: the plugin takes 0.0.0.0 for an address.
-    let host = port.host_ip.filter(|ip| !ip.is_unspecified()).map(|ip: IpAddr| ip.to_string());
-    json!({
-        "hostPort": port.host_port,
-        "containerPort": port.container_port,
-        "protocol": protocol,
-        "hostIP": host.unwrap_or_default(),
-    })
-}
-
 fn bandwidth(
     annotations: &BTreeMap<String, String>,
     annotation: &'static str,
@@ -145,6 +120,8 @@ fn bandwidth(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::sandbox::PortMapping;
+    use crate::model::sandbox::Protocol;
     use crate::network::conf::parse_cached;
 
     fn pod() -> PodNetwork {
@@ -195,18 +172,13 @@ mod tests {
 
     #[test]
     fn capabilities_have_the_shape_of_the_conventions() {
-        let mapping = |host_port, host_ip| PortMapping {
-            protocol: Protocol::Udp,
-            container_port: 53,
-            host_port,
-            host_ip,
-        };
         let pod = PodNetwork {
-            port_mappings: vec![
-                mapping(0, None),
-                mapping(5353, Some(IpAddr::from([127, 0, 0, 1]))),
-                mapping(5354, Some(IpAddr::from([0, 0, 0, 0]))),
-            ],
+            port_mappings: vec![PortMapping {
+                protocol: Protocol::Udp,
+                container_port: 53,
+                host_port: 5353,
+                host_ip: None,
+            }],
             annotations: BTreeMap::from([(INGRESS.to_owned(), "10M".to_owned())]),
             cgroup_path: "/kubepods/pod1".to_owned(),
             ..pod()
@@ -215,10 +187,6 @@ mod tests {
         assert_eq!(
             Value::from(plan.capabilities),
             json!({
-                "portMappings": [
-                    {"hostPort": 5353, "containerPort": 53, "protocol": "udp", "hostIP": "127.0.0.1"},
-                    {"hostPort": 5354, "containerPort": 53, "protocol": "udp", "hostIP": ""},
-                ],
                 "bandwidth": {
                     "ingressRate": 10_000_000, "ingressBurst": 34_359_738_359_u64,
                     "egressRate": 0, "egressBurst": 0,
@@ -227,8 +195,6 @@ mod tests {
                 "io.kubernetes.cri.pod-annotations": {INGRESS: "10M"},
             })
         );
-        let error = Attachment::plan(&pod, conf(r#"{"portMappings":false}"#)).unwrap_err();
-        assert!(matches!(error, NetworkError::NoHostPorts { .. }));
         let pod = PodNetwork {
             annotations: BTreeMap::from([(EGRESS.to_owned(), "fast".to_owned())]),
             ..self::pod()

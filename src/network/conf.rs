@@ -102,13 +102,6 @@ pub(super) struct NetworkConf {
     pub bytes: Vec<u8>,
 }
 
-impl NetworkConf {
-    /// Whether a plugin of the chain declares the capability.
-    pub(super) fn has_capability(&self, capability: &str) -> bool {
-        self.plugins.iter().any(|plugin| plugin.capabilities.iter().any(|one| one == capability))
-    }
-}
-
 #[derive(Deserialize)]
 struct List {
     name: Option<String>,

@@ -12,6 +12,8 @@ use crate::failure::io_kind;
 use crate::model::ids::SandboxId;
 use crate::sys::process::ProcessError;
 
+use super::host_ports::HostPortError;
+
 /// Why no pod can be attached now.
 ///
 /// The text begins as the reference's does, so that who looks for it finds it.
@@ -201,15 +203,9 @@ pub enum NetworkError {
         /// Its value, cut.
         value: String,
     },
-    /// The pod wants host ports, and nothing in the chain makes them.
-    #[error(
-        "the pod wants host ports, and no plugin of network {network:?} has the capability \
-         portMappings (add the portmap plugin to it)"
-    )]
-    NoHostPorts {
-        /// The network's name.
-        network: String,
-    },
+    /// Its host ports cannot be had.
+    #[error(transparent)]
+    HostPorts(#[from] HostPortError),
     /// The sandbox is attached already.
     #[error("sandbox {id} is attached to network {network:?} already")]
     Attached {
@@ -298,7 +294,7 @@ impl Classify for NetworkError {
         match self {
             Self::NotReady(error) => error.kind(),
             Self::Argument { .. } | Self::Bandwidth { .. } => Kind::InvalidRequest,
-            Self::NoHostPorts { .. } => Kind::NotSupported,
+            Self::HostPorts(error) => error.kind(),
             Self::Attached { .. } => Kind::WrongState,
             Self::Add { source, .. } => source.source.kind(),
             Self::NotUndone { add, .. } => add.kind(),

@@ -6,8 +6,7 @@
 //!
 //! Verbs of one sandbox come one after the other; those of different sandboxes run side by side.
 //!
-//! Not here: the network namespace and its `lo` (`sys`), host ports without a plugin for them
-//! (a pod that wants some is refused then), the verb `CHECK`.
+//! Not here: the network namespace and its `lo` (`sys`), the verb `CHECK`.
 //!
 //! Facts: the CNI specification 1.1.0 and CONVENTIONS.md of containernetworking/cni.
 
@@ -18,6 +17,7 @@ mod chain;
 mod collect;
 mod conf;
 mod error;
+mod host_ports;
 mod plugin;
 mod quantity;
 mod result;
@@ -45,6 +45,7 @@ pub use error::NotReady;
 pub use error::PluginError;
 pub use error::PluginFailure;
 pub use error::ResultError;
+pub use host_ports::HostPortError;
 
 use attach::Shared;
 use attach::Undo;
@@ -73,6 +74,10 @@ pub struct Settings {
     pub namespaces_dir: PathBuf,
     /// How long an `ADD` of a whole chain may take.
     pub timeout: Duration,
+    /// Whether host ports are made, or left to others.
+    pub host_ports: bool,
+    /// The file that notes which interfaces may carry packets from 127.0.0.1; gone after a reboot.
+    pub localnet_note: PathBuf,
 }
 
 /// A pod to attach or detach.
@@ -184,7 +189,11 @@ impl Network {
             let network = attachment.conf.name;
             return Err(NetworkError::Attached { id: pod.id.clone(), network });
         }
-        shared.cache.put(&attachment)?;
+        shared.host_ports.hold(pod)?;
+        if let Err(error) = shared.cache.put(&attachment) {
+            shared.host_ports.close(&pod.id).await;
+            return Err(error);
+        }
         locked(&shared.attached).insert(pod.id.clone());
         let undo = Undo { pod: Some((self.clone(), pod.clone())) };
         let outcome = match shared.attach(&mut attachment).await {
@@ -208,6 +217,24 @@ impl Network {
         let _gate = self.shared.gate.read().await;
         let _turn = self.shared.turns.take(&pod.id).await;
         self.shared.detach(pod).await
+    }
+
+    /// Takes over the host ports of a pod that an earlier daemon attached.
+    ///
+    /// They are held from now on. Whether the rules are there still is looked after by
+    /// [`Network::settle`].
+    pub fn adopt(&self, pod: &PodNetwork, addresses: &[IpAddr]) {
+        self.shared.host_ports.adopt(pod, addresses);
+    }
+
+    /// Makes the rules for host ports what they should be: at a start, when the living pods are
+    /// adopted, and when an earlier change of them failed.
+    ///
+    /// # Errors
+    ///
+    /// [`HostPortError`]; it is to be tried again.
+    pub async fn settle(&self) -> Result<(), HostPortError> {
+        self.shared.host_ports.settle().await
     }
 
     /// The addresses that a sandbox was given, also by an earlier daemon or the reference.

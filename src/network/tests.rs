@@ -14,7 +14,7 @@ use crate::sys::files::replace;
 
 const LIST: &str = r#"{"cniVersion":"1.0.0","name":"net","plugins":[
     {"type":"one","mtu":1400,"prevResult":"mine"},
-    {"type":"two","capabilities":{"portMappings":true,"cgroupPath":false}}]}"#;
+    {"type":"two","capabilities":{"portMappings":true,"bandwidth":false,"cgroupPath":true}}]}"#;
 
 struct Node {
     directory: tempfile::TempDir,
@@ -90,6 +90,8 @@ exit 0
             cache_dir: self.path("cache"),
             namespaces_dir: "/".into(),
             timeout: Duration::from_secs(10),
+            host_ports: false,
+            localnet_note: self.path("localnet"),
         }
     }
 
@@ -142,8 +144,7 @@ async fn a_chain_is_added_forward_and_deleted_backward() {
     );
     let two = node.json("in.two.ADD");
     assert_eq!(two["prevResult"]["by"], "one");
-    let port = json!({"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""});
-    assert_eq!(two["runtimeConfig"], json!({"portMappings": [port]}));
+    assert_eq!(two["runtimeConfig"], json!({"cgroupPath": "/pod"}));
 
     let bin = format!("{}:{}", node.path("nothing here").display(), node.path("bin").display());
     let path = std::env::var("PATH").unwrap();
@@ -302,22 +303,6 @@ async fn a_pod_is_removed_as_it_was_added_whatever_the_configuration_says_now() 
     assert_eq!(node.log()[4..], ["DEL two", "DEL one"]);
     assert!(!node.read("env.one.DEL").contains("CNI_NETNS"));
     assert!(node.cache().is_empty());
-}
-
-#[tokio::test]
-async fn host_ports_need_a_plugin_that_makes_them() {
-    let node = Node::new();
-    node.write("conf/00.conf", r#"{"cniVersion":"1.0.0","name":"plain","type":"one"}"#);
-    let mapping = PortMapping {
-        protocol: crate::model::sandbox::Protocol::Tcp,
-        container_port: 80,
-        host_port: 8080,
-        host_ip: None,
-    };
-    let pod = PodNetwork { port_mappings: vec![mapping], ..pod() };
-    let error = node.network().add(&pod).await.unwrap_err();
-    assert!(matches!(error, NetworkError::NoHostPorts { .. }), "{error:?}");
-    assert!(node.log().is_empty() && node.cache().is_empty());
 }
 
 #[tokio::test]

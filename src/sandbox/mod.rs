@@ -24,11 +24,14 @@ use crate::failure::chain;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::InFlight;
 use crate::network::Network;
+use crate::network::NetworkError;
 use crate::network::NotReady;
 use crate::network::PodNetwork;
 use crate::runtime::Runtime;
+use crate::state::NetworkState;
 use crate::state::Records;
 use crate::state::SandboxRecord;
+use crate::sys::namespace;
 
 /// The answer that everyone who asked for the same sandbox gets.
 type Ran = Result<SandboxId, Arc<SandboxError>>;
@@ -103,6 +106,25 @@ impl Sandboxes {
     /// [`NotReady`] says what is missing.
     pub async fn network_ready(&self) -> Result<(), NotReady> {
         self.parts.network.ready().await
+    }
+
+    /// Takes over the host ports of a sandbox that an earlier daemon made, if it still has a
+    /// network. The rules for them come with [`Sandboxes::settle_network`].
+    pub fn adopt_network(&self, id: &SandboxId) {
+        let Some(record) = self.parts.records.sandboxes.by_id(id) else { return };
+        let Some(pod) = pod_network(&record) else { return };
+        if record.network == NetworkState::Up && namespace::is_pinned(&pod.netns) {
+            self.parts.network.adopt(&pod, &record.ips);
+        }
+    }
+
+    /// Makes the node's rules for host ports those of the sandboxes that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::Network`]; it is to be tried again.
+    pub async fn settle_network(&self) -> Result<(), SandboxError> {
+        Ok(self.parts.network.settle().await.map_err(NetworkError::from)?)
     }
 
     /// Undoes what the network still keeps for sandboxes that are not there any more.

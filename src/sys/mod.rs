@@ -10,6 +10,7 @@ pub mod kernel_log;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod pause;
 pub mod process;
 pub mod pty;

@@ -24,15 +24,15 @@ use crate::support::host;
 use crate::support::net;
 use crate::support::net::Netns;
 
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// A node's CNI set-up in a directory.
-struct Node {
+pub(crate) struct Node {
     directory: TempDir,
 }
 
 impl Node {
-    fn new(version: &str, more: &[Value]) -> Self {
+    pub(crate) fn new(version: &str, more: &[Value]) -> Self {
         let node = Self { directory: tempfile::tempdir().unwrap() };
         for name in ["conf", "bin", "ns"] {
             fs::create_dir(node.path(name)).unwrap();
@@ -54,11 +54,11 @@ impl Node {
         node
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn network(&self) -> Network {
+    pub(crate) fn network(&self) -> Network {
         Network::new(Settings {
             conf_dir: self.path("conf"),
             plugin_dirs: vec![self.path("bin"), host::cni_directory().unwrap()],
@@ -66,11 +66,13 @@ impl Node {
             cache_dir: self.path("results"),
             namespaces_dir: "/".into(),
             timeout: Duration::from_secs(60),
+            host_ports: true,
+            localnet_note: self.path("localnet"),
         })
         .unwrap()
     }
 
-    fn pod(&self) -> (PodNetwork, Netns) {
+    pub(crate) fn pod(&self) -> (PodNetwork, Netns) {
         let id = SandboxId::fresh().unwrap();
         let netns = Netns::new(&self.path("ns").join(id.short()));
         let pod = PodNetwork {
@@ -96,8 +98,17 @@ impl Node {
         taken
     }
 
+    /// No rule, setting or note of a host port is left.
+    pub(crate) fn assert_no_host_ports(&self) {
+        let rules = host::run("nft", &["list", "ruleset"]);
+        assert!(!rules.contains("crio-hostports"), "{rules}");
+        assert!(!self.path("localnet").exists());
+        let localnet = fs::read_to_string("/proc/sys/net/ipv4/conf/cxtest0/route_localnet");
+        assert_eq!(localnet.unwrap(), "0\n");
+    }
+
     /// No address, interface, rule or cache entry of a pod is left.
-    fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         assert_eq!(self.leases(), [""; 0]);
         assert_eq!(net::interfaces(), ["lo", "cxtest0"]);
         for table in ["nat", "filter"] {
@@ -105,12 +116,13 @@ impl Node {
             let of_pods = |rule: &&str| rule.contains("10.77.0.") || rule.contains("CNI-DN-");
             assert_eq!(rules.lines().filter(of_pods).collect::<Vec<_>>(), [""; 0], "{rules}");
         }
+        self.assert_no_host_ports();
         assert_eq!(fs::read_dir(self.path("results")).unwrap().count(), 0);
     }
 }
 
-fn can() -> bool {
-    host::can(&["root", "cni", "ip", "iptables"])
+pub(crate) fn can() -> bool {
+    host::can(&["root", "cni", "ip", "iptables", "nft"])
 }
 
 fn portmap() -> Value {
@@ -172,28 +184,6 @@ fn pods_added_at_once_reach_each_other() {
         for change in futures_util::future::join_all(removes).await {
             assert_eq!(change.unwrap(), Change::Made(()));
         }
-        node.assert_nothing_left();
-    });
-}
-
-#[test]
-fn a_host_port_leads_into_the_pod() {
-    if !can() {
-        return;
-    }
-    net::in_own_network(|| async {
-        // As minikube writes it.
-        let firewall = json!({"type": "firewall"});
-        let node = Node::new("0.4.0", &[portmap(), firewall]);
-        let network = node.network();
-        let (pod, netns) = node.pod();
-        let pod = PodNetwork { port_mappings: vec![tcp(18080)], ..pod };
-        netns.serve(80, "through the port");
-        network.add(&pod).await.unwrap();
-        assert_eq!(net::ask(GATEWAY, 18080).unwrap(), "through the port");
-        assert_eq!(net::ask(Ipv4Addr::LOCALHOST, 18080).unwrap(), "through the port");
-        network.remove(&pod).await.unwrap();
-        assert!(net::ask(Ipv4Addr::LOCALHOST, 18080).is_err());
         node.assert_nothing_left();
     });
 }

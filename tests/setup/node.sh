@@ -38,7 +38,7 @@ node_registry() {
   done
 }
 
-# node_network: a bridge with addresses of its own
+# node_network: a bridge with addresses of its own; host ports are the daemon's
 node_network() {
   mkdir -p "$NODE/cni" "$NODE/ipam"
   cat >"$NODE/cni/10-bridge.conflist" <<-JSON
@@ -47,8 +47,7 @@ node_network() {
 	  "plugins": [
 	    {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
 	     "ipam": {"type": "host-local", "dataDir": "$NODE/ipam", "routes": [{"dst": "0.0.0.0/0"}],
-	              "ranges": [[{"subnet": "10.85.0.0/16"}]]}},
-	    {"type": "portmap", "capabilities": {"portMappings": true}}
+	              "ranges": [[{"subnet": "10.85.0.0/16"}]]}}
 	  ]
 	}
 	JSON

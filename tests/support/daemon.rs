@@ -117,7 +117,7 @@ impl Daemon {
         self.arguments.push(argument.to_owned());
     }
 
-    /// A bridge that only this story has, with addresses of its own, and host ports.
+    /// A bridge that only this story has, with addresses of its own.
     fn bridge(&self) {
         let ipam = json!({
             "type": "host-local", "dataDir": self.path("ipam"),
@@ -127,7 +127,6 @@ impl Daemon {
             "cniVersion": "1.0.0", "name": self.token(), "plugins": [
                 {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true,
                  "hairpinMode": true, "ipam": ipam},
-                {"type": "portmap", "capabilities": {"portMappings": true}},
             ],
         });
         self.write("cni/10-bridge.conflist", &list.to_string());

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -121,4 +122,24 @@ pub(crate) fn ask(address: impl Into<IpAddr>, port: u16) -> std::io::Result<Stri
     let mut words = String::new();
     stream.read_to_string(&mut words)?;
     Ok(words)
+}
+
+/// Answers every UDP packet to the port with these words, until the namespace is gone.
+pub(crate) fn serve_udp(netns: &Netns, port: u16, words: &'static str) {
+    let socket = netns.inside(|| UdpSocket::bind(("::", port)).expect("a free port"));
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(words.as_bytes(), from);
+        }
+    });
+}
+
+/// What a UDP server says to this client, if one answers soon.
+pub(crate) fn ask_udp(client: &UdpSocket, address: impl Into<IpAddr>, port: u16) -> Option<String> {
+    client.set_read_timeout(Some(Duration::from_millis(700))).expect("a time-out");
+    client.send_to(b"hello", SocketAddr::new(address.into(), port)).ok()?;
+    let mut buffer = [0; 64];
+    let length = client.recv(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }

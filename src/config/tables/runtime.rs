@@ -129,7 +129,7 @@ table! {
         /// Leaves SELinux out for pods on the node's network.
         hostnetwork_disable_selinux: bool = Bool(true), LATER;
         /// Leaves the host ports of pods alone.
-        disable_hostport_mapping: bool = Bool(false), LATER.variable("DISABLE_HOSTPORT_MAPPING");
+        disable_hostport_mapping: bool = Bool(false), NOW.variable("DISABLE_HOSTPORT_MAPPING");
         /// The map of user ids for every container.
         uid_mappings: String = Text(""), never("pods ask for user namespaces (hostUsers: false)");
         /// The map of group ids for every container.

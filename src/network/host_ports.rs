@@ -1,0 +1,188 @@
+//! Ports of the node that lead into pods: made here and not by a plugin, as the reference does.
+//!
+//! All rules follow from who holds which port, and are replaced as a whole, for each address family
+//! in one transaction. So asking again is always right: after a failure, after somebody flushed the
+//! node's rules, and at the start of a daemon, which knows the pods from its records.
+//!
+//! A host port answers at every address of the node, from outside, from other pods, from its own
+//! pod, and at 127.0.0.1. Not at ::1: the kernel has no `route_localnet` for IPv6.
+//!
+//! Not here: letting packets through a firewall that forwards nothing by default. As with the
+//! reference, a plugin of the network does that (`firewall`), or the administrator.
+
+mod claims;
+mod error;
+mod localnet;
+mod nft;
+mod programs;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tokio::sync::OnceCell;
+
+use crate::failure::chain;
+use crate::model::ids::SandboxId;
+use crate::sys::netlink;
+use crate::sys::netlink::Flow;
+
+pub use error::HostPortError;
+
+use super::PodNetwork;
+use super::attach::locked;
+use claims::Claims;
+use claims::Family;
+use claims::Forward;
+use localnet::Localnet;
+
+/// The ports of the node that lead into pods.
+#[derive(Debug)]
+pub(super) struct HostPorts {
+    /// Whether they are this program's to make.
+    enabled: bool,
+    claims: Mutex<Claims>,
+    /// The families whose rules may not be what the claims say. Whoever makes rules holds it.
+    stale: tokio::sync::Mutex<BTreeSet<Family>>,
+    localnet: Localnet,
+    tool: OnceCell<Tool>,
+}
+
+/// What makes the rules.
+#[derive(Debug)]
+enum Tool {
+    Nft(PathBuf),
+}
+
+impl HostPorts {
+    /// None yet. The file notes what was changed beside the rules.
+    pub(super) fn new(enabled: bool, note: PathBuf) -> Self {
+        Self {
+            enabled,
+            claims: Mutex::default(),
+            // Nobody knows what an earlier daemon left.
+            stale: tokio::sync::Mutex::new(BTreeSet::from(Family::ALL)),
+            localnet: Localnet::new(note),
+            tool: OnceCell::new(),
+        }
+    }
+
+    /// Holds the ports that a pod wants, or says who does.
+    pub(super) fn hold(&self, pod: &PodNetwork) -> Result<(), HostPortError> {
+        if !self.enabled {
+            return Ok(());
+        }
+        locked(&self.claims).hold(&pod.id, name(pod), &pod.port_mappings)
+    }
+
+    /// Holds the ports of a pod that an earlier daemon made; the rules come with
+    /// [`HostPorts::settle`].
+    pub(super) fn adopt(&self, pod: &PodNetwork, addresses: &[IpAddr]) {
+        if !self.enabled {
+            return;
+        }
+        let adopted = locked(&self.claims).adopt(&pod.id, name(pod), &pod.port_mappings, addresses);
+        if let Err(error) = adopted {
+            tracing::warn!(sandbox = %pod.id, error = chain(&error), "host ports of a pod clash");
+        }
+    }
+
+    /// Leads a pod's ports to its addresses.
+    pub(super) async fn open(
+        &self,
+        id: &SandboxId,
+        addresses: &[IpAddr],
+    ) -> Result<(), HostPortError> {
+        if !locked(&self.claims).lead(id, addresses) {
+            return Ok(());
+        }
+        let forwards = locked(&self.claims).of(id);
+        self.apply(&forwards).await?;
+        // A flow that began before the rules were there goes on without them (only UDP: others
+        // begin anew).
+        forget_flows(forwards, |forward, flow| {
+            !flow.translated && forward.from.address.is_none_or(|at| at == flow.destination)
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Gives a pod's ports back. What fails is logged, and done with the next change: nobody can
+    /// do anything about it, and it keeps no other pod from having the port.
+    pub(super) async fn close(&self, id: &SandboxId) {
+        let forwards = locked(&self.claims).release(id);
+        if forwards.is_empty() {
+            return;
+        }
+        if let Err(error) = self.apply(&forwards).await {
+            tracing::warn!(sandbox = %id, error = chain(&error), "rules for its host ports stay");
+        }
+        forget_flows(forwards, |forward, flow| flow.answerer == forward.to.ip()).await;
+    }
+
+    /// Makes the rules what they should be, as far as that is not known to be so.
+    pub(super) async fn settle(&self) -> Result<(), HostPortError> {
+        if self.enabled { self.apply(&[]).await } else { Ok(()) }
+    }
+
+    /// Makes the rules of all families that these, or earlier changes, have touched.
+    async fn apply(&self, changed: &[Forward]) -> Result<(), HostPortError> {
+        let mut stale = self.stale.lock().await;
+        stale.extend(changed.iter().map(|forward| forward.from.family));
+        for family in stale.clone() {
+            let forwards = locked(&self.claims).forwards(family);
+            if family == Family::V4 {
+                let pods: BTreeSet<IpAddr> = forwards.iter().map(|one| one.to.ip()).collect();
+                self.localnet.set(&pods.into_iter().collect::<Vec<_>>())?;
+            }
+            match self.tool().await {
+                Ok(Tool::Nft(program)) => nft::replace(program, family, &forwards).await?,
+                // Without a tool there are no rules that could be left.
+                Err(_) if forwards.is_empty() => {}
+                Err(error) => return Err(error),
+            }
+            stale.remove(&family);
+        }
+        Ok(())
+    }
+
+    async fn tool(&self) -> Result<&Tool, HostPortError> {
+        self.tool.get_or_try_init(choose).await
+    }
+}
+
+/// nftables where it works.
+async fn choose() -> Result<Tool, HostPortError> {
+    let nft = match programs::find("nft") {
+        Some(program) => match nft::check(&program).await {
+            Ok(()) => return Ok(Tool::Nft(program)),
+            Err(error) => chain(&error),
+        },
+        None => "not installed".to_owned(),
+    };
+    Err(HostPortError::NoTool { nft, iptables: "not used yet".to_owned() })
+}
+
+fn name(pod: &PodNetwork) -> String {
+    format!("{}/{}", pod.namespace, pod.name)
+}
+
+/// Forgets tracked UDP flows to the ports. The rules hold without that; what fails is logged.
+async fn forget_flows(forwards: Vec<Forward>, stale: fn(&Forward, &Flow) -> bool) {
+    let udp: Vec<Forward> = forwards.into_iter().filter(|one| one.from.protocol == "udp").collect();
+    for family in Family::ALL {
+        let of_family = udp.iter().filter(|one| one.from.family == family);
+        let of_family: Vec<Forward> = of_family.cloned().collect();
+        let Some(like) = of_family.first().map(|one| one.to.ip()) else { continue };
+        let is_stale = move |flow: &Flow| {
+            of_family.iter().any(|one| one.from.port == flow.port && stale(one, flow))
+        };
+        let forgotten = tokio::task::spawn_blocking(move || netlink::forget_flows(like, is_stale));
+        match forgotten.await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::debug!(count, "tracked UDP flows to host ports forgotten"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot forget tracked UDP flows"),
+        }
+    }
+}
