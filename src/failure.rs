@@ -31,6 +31,8 @@ pub enum Kind {
     NoSpace,
     /// The time for the request is over.
     Deadline,
+    /// Too much of this is under way already; later it may work.
+    Busy,
     /// The caller went away.
     Cancelled,
     /// This program, or this host, cannot do what was asked.

@@ -24,5 +24,6 @@ pub mod signature;
 pub mod spec;
 pub mod state;
 pub mod storage;
+pub mod streaming;
 pub mod sys;
 pub mod telemetry;

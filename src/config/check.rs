@@ -140,6 +140,15 @@ fn root(values: &Values) -> Result<Root, ConfigError> {
 
 fn api(values: &Values) -> Result<Api, ConfigError> {
     let api = Api::read(values, Api::TABLE)?;
+    // A name here would mean "everywhere" to the reference, which nobody who writes one expects.
+    if !api.stream_address.is_empty() && api.stream_address.parse::<std::net::IpAddr>().is_err() {
+        return Err(values.fault(
+            Api::TABLE,
+            "stream_address",
+            &Value::Text(api.stream_address),
+            "an IP address, or nothing for all addresses",
+        ));
+    }
     if api.stream_enable_tls {
         let place = values.source(Api::TABLE, "stream_enable_tls");
         let because = "crio.api.stream_enable_tls";

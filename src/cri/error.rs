@@ -8,6 +8,7 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::image::ImageError;
 use crate::sandbox::SandboxError;
+use crate::streaming::StreamingError;
 
 /// What can go wrong behind the door.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,9 @@ pub(super) enum DoorError {
     /// A verb on images.
     #[error(transparent)]
     Image(#[from] Arc<ImageError>),
+    /// A URL to stream from.
+    #[error(transparent)]
+    Streaming(#[from] StreamingError),
 }
 
 impl From<SandboxError> for DoorError {
@@ -51,6 +55,7 @@ impl Classify for DoorError {
             Self::Sandbox(error) => error.kind(),
             Self::Container(error) => error.kind(),
             Self::Image(error) => error.kind(),
+            Self::Streaming(error) => error.kind(),
         }
     }
 }

@@ -65,6 +65,7 @@ fn log_failure<E: Classify + 'static>(rpc: &'static str, subject: &str, took: Du
         | Kind::ImageVolume
         | Kind::RegistryUnavailable
         | Kind::Unauthenticated
+        | Kind::Busy
         | Kind::Deadline
         | Kind::Cancelled => tracing::warn!(rpc, subject, ms, why, "failed"),
         Kind::NoSpace | Kind::Corrupt | Kind::Internal => {

@@ -20,6 +20,7 @@ use crate::cri::pods;
 use crate::cri::stats;
 use crate::cri::streaming;
 use crate::sandbox::Sandboxes;
+use crate::streaming::Streaming;
 
 /// The runtime service.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct RuntimeDoor {
     pub sandboxes: Arc<Sandboxes>,
     /// The use cases on containers.
     pub containers: Arc<Containers>,
+    /// Where exec, attach and port-forward are served.
+    pub streaming: Arc<Streaming>,
 }
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;

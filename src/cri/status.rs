@@ -24,7 +24,7 @@ pub fn code(kind: Kind) -> (Code, &'static str) {
         Kind::ImageVolume => (Code::Unknown, "ImageVolumeMountFailed: "),
         Kind::RegistryUnavailable => (Code::Unknown, "RegistryUnavailable: "),
         Kind::Unauthenticated => (Code::Unauthenticated, ""),
-        Kind::NoSpace => (Code::ResourceExhausted, ""),
+        Kind::NoSpace | Kind::Busy => (Code::ResourceExhausted, ""),
         Kind::Deadline => (Code::DeadlineExceeded, ""),
         Kind::Cancelled => (Code::Cancelled, ""),
         Kind::NotSupported => (Code::Unimplemented, ""),

@@ -7,6 +7,7 @@ use crate::registry::RegistryError;
 use crate::runtime::RuntimeError;
 use crate::spec::error::SpecError;
 use crate::storage::StorageError;
+use crate::streaming::StreamingError;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum DaemonError {
     /// CNI.
     #[error("cannot set the network up")]
     Network(#[from] NetworkError),
+    /// Exec, attach and port-forward.
+    #[error("cannot set the streaming server up")]
+    Streaming(#[from] StreamingError),
     /// A configured seccomp profile.
     #[error("cannot use the seccomp profile {path}")]
     Seccomp {

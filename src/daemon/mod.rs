@@ -11,9 +11,11 @@ mod settings;
 mod tasks;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use error::DaemonError;
@@ -23,6 +25,7 @@ use crate::cri::ImageDoor;
 use crate::cri::RuntimeDoor;
 use crate::cri::api::image_service_server::ImageServiceServer;
 use crate::cri::api::runtime_service_server::RuntimeServiceServer;
+use crate::streaming::Streaming;
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
@@ -53,10 +56,18 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     let parts = assemble::assemble(config, warnings).await?;
     reconcile::reconcile(&parts).await?;
     tasks::start(&parts);
+    let (containers, sandboxes) = (Arc::clone(&parts.containers), Arc::clone(&parts.sandboxes));
+    let (streaming, streams) =
+        Streaming::listen(settings::streaming(config), containers, sandboxes)?;
+    let streaming = Arc::new(streaming);
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
-    let runtime_door =
-        RuntimeDoor { node: parts.node, sandboxes: parts.sandboxes, containers: parts.containers };
+    let runtime_door = RuntimeDoor {
+        node: parts.node,
+        sandboxes: parts.sandboxes,
+        containers: parts.containers,
+        streaming: Arc::clone(&streaming),
+    };
     let image_door = ImageDoor { images: parts.images };
     let routes = Routes::new(
         RuntimeServiceServer::new(runtime_door)
@@ -68,11 +79,22 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
             .max_encoding_message_size(send)
             .max_decoding_message_size(receive),
     );
-    tracing::info!(socket = %config.api.listen.display(), "serving");
+    let socket = config.api.listen.display();
+    tracing::info!(%socket, streaming = streaming.base(), "serving");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::debug!(%error, "no service manager was told");
     }
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().drop_guard();
+    let streams = tokio::spawn(streaming.serve(streams, stop));
+    let end = async move {
+        end.await;
+        drop(stopped);
+    };
     serve::serve(listener, routes, end).await;
+    if let Err(error) = streams.await {
+        tracing::error!(%error, "the streaming server ended badly");
+    }
     tracing::info!("stopped serving; containers go on");
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::config::ImageVolumes;
 use crate::config::MonitorCgroup;
 use crate::config::RuntimeHandler;
 use crate::config::ShortNameMode;
+use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::judge::Judge;
@@ -25,6 +26,8 @@ use crate::spec::facts::HostFacts;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
 use crate::storage;
+use crate::streaming;
+use crate::streaming::TlsSettings;
 use crate::sys::files;
 use crate::sys::files::Links;
 
@@ -38,6 +41,8 @@ const CNI_TIMEOUT: Duration = Duration::from_secs(220);
 const NETWORK_PATIENCE: Duration = Duration::from_secs(120);
 /// How long containers of a stopped pod may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream may stand still where nothing is configured, as in the whole field.
+const STREAM_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
 /// The largest configured seccomp profile that is read, in bytes.
 const PROFILE_LIMIT: u64 = 1024 * 1024;
 
@@ -68,6 +73,24 @@ pub(super) fn registry(config: &Config) -> registry::Settings {
             crate::oci::platform::Platform::host().architecture
         ),
         ..usual
+    }
+}
+
+pub(super) fn streaming(config: &Config) -> streaming::Settings {
+    let from = &config.api;
+    let files = from.stream_tls_cert.clone().zip(from.stream_tls_key.clone());
+    let tls = files.filter(|_| from.stream_enable_tls).map(|(certificate, key)| TlsSettings {
+        certificate,
+        key,
+        authority: from.stream_tls_ca.clone(),
+        tls12: from.tls_min_version == TlsVersion::Tls12,
+        cipher_suites: from.tls_cipher_suites.clone(),
+    });
+    streaming::Settings {
+        address: from.stream_address.parse().ok(),
+        port: from.stream_port.0,
+        idle: from.stream_idle_timeout.unwrap_or(STREAM_IDLE),
+        tls,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod pause;
 pub mod process;
 pub mod pty;
 pub mod seqpacket;
+pub mod socket;
 pub mod sysctl;
 pub mod systemd;
 pub mod xattr;
