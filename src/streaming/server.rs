@@ -112,9 +112,7 @@ impl Streaming {
             let answer = self.answer(request, &slot);
             async move { Ok::<_, Infallible>(answer) }
         });
-        // One request is all that a client needs, and all that it gets.
         let http = http1::Builder::new()
-            .keep_alive(false)
             .timer(TokioTimer::new())
             .header_read_timeout(FIRST_WORDS)
             .max_buf_size(REQUEST_LIMIT)
@@ -263,6 +261,8 @@ fn agreed(wire: &Wire) -> Response<Full<Bytes>> {
 fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
     let mut response = Response::builder()
         .status(refusal.status)
+        // One request is all that a client needs, and all that it gets.
+        .header(header::CONNECTION, "close")
         .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
         .header("x-content-type-options", "nosniff");
     for (name, value) in refusal.headers {
