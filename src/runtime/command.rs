@@ -206,10 +206,15 @@ impl Job {
         if self.orphaned || over.is_ok() {
             return ended(&self.id);
         }
-        refusal(VERB, &self.id, words)
+        match refusal(VERB, &self.id, words) {
+            RuntimeError::Refused { id, said, .. } if said.contains("paused container") => {
+                RuntimeError::NotRunning { id, said }
+            }
+            error => error,
+        }
     }
 
-    /// Waits for the end of a started command, or of one that never comes to that. A command whose
+    /// Waits for the end of a started command. One whose
     /// container ends is killed. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> io::Result<Exit> {
         loop {
