@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::chain;
+use crate::model::stats::MetricGroup;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandboxes;
 
@@ -45,6 +46,16 @@ async fn keep_host_ports(sandboxes: Arc<Sandboxes>) {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Starts the task that looks at all pods every `period`.
+pub(super) fn collect_stats_every(
+    period: Duration,
+    sandboxes: &Arc<Sandboxes>,
+    groups: &Arc<[MetricGroup]>,
+) {
+    let (sandboxes, groups) = (Arc::clone(sandboxes), Arc::clone(groups));
+    supervise("stats", move || collect_stats(Arc::clone(&sandboxes), Arc::clone(&groups), period));
 }
 
 /// Once, when the network is ready: undoes attachments of pods that are not there any more.
@@ -86,6 +97,16 @@ async fn watch_lost(sandboxes: Arc<Sandboxes>, containers: Arc<Containers>) {
             Err(error) => {
                 tracing::error!(error = chain(&error), "cannot record the end of a container");
             }
+        }
+    }
+}
+
+/// Looks at what pods and containers use every `period`, for those who ask meanwhile.
+async fn collect_stats(sandboxes: Arc<Sandboxes>, groups: Arc<[MetricGroup]>, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        if let Err(error) = sandboxes.collect_stats(Arc::clone(&groups)).await {
+            tracing::error!(error = chain(&error), "cannot collect statistics");
         }
     }
 }
