@@ -23,6 +23,7 @@ mod test_registry;
 mod containers;
 mod daemon;
 mod exec;
+mod devices;
 mod host_ports;
 mod image_volumes;
 mod layers;
