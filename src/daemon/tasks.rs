@@ -28,7 +28,10 @@ pub(super) fn start(parts: &Parts) {
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
     let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
     supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
-    tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
+    let sandboxes = Arc::clone(&parts.sandboxes);
+    supervise("left-over networks", move || collect_networks(Arc::clone(&sandboxes)));
+    let sandboxes = Arc::clone(&parts.sandboxes);
+    supervise("owed networks", move || stop_again(Arc::clone(&sandboxes)));
     let sandboxes = Arc::clone(&parts.sandboxes);
     supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
 }
@@ -58,12 +61,38 @@ pub(super) fn collect_stats_every(
     supervise("stats", move || collect_stats(Arc::clone(&sandboxes), Arc::clone(&groups), period));
 }
 
-/// Once, when the network is ready: undoes attachments of pods that are not there any more.
+/// When the network is ready: undoes attachments of pods that are not there any more; and again, ever
+/// more seldom, what could not be undone.
 async fn collect_networks(sandboxes: Arc<Sandboxes>) {
-    while sandboxes.network_ready().await.is_err() {
-        tokio::time::sleep(LOOK_AGAIN).await;
+    let mut pause = LOOK_AGAIN;
+    let mut begun = false;
+    loop {
+        let first = !begun && sandboxes.network_ready().await.is_ok();
+        if first || sandboxes.network_owes() {
+            begun |= first;
+            sandboxes.collect_networks().await;
+            let owes = sandboxes.network_owes();
+            pause = if owes { LONGEST_PAUSE.min(pause * 2) } else { LOOK_AGAIN };
+        }
+        tokio::time::sleep(pause).await;
     }
-    sandboxes.collect_networks().await;
+}
+
+/// Stops pods again whose stop failed at the network, ever more seldom: the kubelet may have given
+/// up, or be away.
+async fn stop_again(sandboxes: Arc<Sandboxes>) {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        let mut failed = false;
+        for id in sandboxes.owing() {
+            if let Err(error) = sandboxes.stop(id.as_str()).await {
+                tracing::warn!(sandbox = %id, error = chain(&error), "its network stays");
+                failed = true;
+            }
+        }
+        pause = if failed { LONGEST_PAUSE.min(pause * 2) } else { LOOK_AGAIN };
+    }
 }
 
 fn supervise<F>(name: &'static str, task: impl Fn() -> F + Send + 'static)

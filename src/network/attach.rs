@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -52,6 +54,8 @@ pub(super) struct Shared {
     pub(super) gate: RwLock<()>,
     /// The sandboxes attached by this process, which are not for the collector.
     pub(super) attached: Mutex<HashSet<SandboxId>>,
+    /// Whether something is left to undo that nobody will ask for again.
+    pub(super) owes: AtomicBool,
     /// The configuration whose `STATUS` was good.
     pub(super) passed: Mutex<Vec<u8>>,
 }
@@ -68,6 +72,7 @@ impl Shared {
             turns: Turns::default(),
             gate: RwLock::default(),
             attached: Mutex::default(),
+            owes: AtomicBool::default(),
             passed: Mutex::default(),
         })
     }
@@ -127,22 +132,33 @@ impl Shared {
             let attachment = attachment.clone().filter(|found| found.interface != "lo");
             todo.extend(attachment);
         }
+        let mut owed = false;
         for mut attachment in todo {
             attachment.netns = alive.then(|| pod.netns.clone());
-            self.detach_one(attachment, alive).await?;
+            match self.detach_one(attachment).await {
+                // Nothing of the pod can be reached any more, so it can go. What a plugin still
+                // keeps for it, an address for one, is asked back by the collector.
+                Err(error) if !alive => {
+                    let error = failure::chain(&error);
+                    tracing::warn!(error, "tried again later: the sandbox has no namespace");
+                    owed = true;
+                }
+                other => other?,
+            }
         }
-        for Entry { path, .. } in &entries {
-            self.cache.forget(path)?;
+        for Entry { path, attachment } in &entries {
+            if !owed || attachment.is_none() {
+                self.cache.forget(path)?;
+            }
+        }
+        if owed {
+            self.owes.store(true, Ordering::Relaxed);
         }
         locked(&self.attached).remove(&pod.id);
         Ok(change)
     }
 
-    pub(super) async fn detach_one(
-        &self,
-        attachment: Attachment,
-        alive: bool,
-    ) -> Result<(), NetworkError> {
+    pub(super) async fn detach_one(&self, attachment: Attachment) -> Result<(), NetworkError> {
         let attachment = self.as_added(attachment).await;
         let time = self.timeout.min(REMOVE_TIME);
         let failures = chain::delete(&self.plugins, &attachment, time).await;
@@ -150,12 +166,7 @@ impl Shared {
             return Ok(());
         }
         let (id, network) = (attachment.id, attachment.conf.name);
-        let error = NetworkError::Remove { id, network, failures };
-        if alive {
-            return Err(error);
-        }
-        tracing::warn!(%error, "network of a sandbox without namespace may not be undone wholly");
-        Ok(())
+        Err(NetworkError::Remove { id, network, failures })
     }
 
     /// The attachment in the version of its `ADD`.

@@ -1,6 +1,10 @@
 //! Undoes what pods left that live no more: after a crash of the daemon, or of the machine.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use tokio::sync::RwLockWriteGuard;
+use tokio::time::Instant;
 
 use crate::model::ids::SandboxId;
 use crate::sys::namespace;
@@ -14,6 +18,8 @@ use super::error::NetworkError;
 
 /// How long the plugins of a network may take, as the reference has it.
 const COLLECT_TIME: Duration = Duration::from_secs(30);
+/// How often is looked whether verbs of pods still run.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// What collecting did.
 #[derive(Debug, Default)]
@@ -25,31 +31,81 @@ pub struct Collected {
 }
 
 impl Shared {
+    /// Undoes what is stale, and then lets the plugins look.
     pub(super) async fn collect(&self, living: &[SandboxId]) -> Collected {
-        let _gate = self.gate.write().await;
+        self.owes.store(false, Ordering::Relaxed);
         let mut collected = Collected::default();
-        let attachments = match self.cache.of_pods() {
-            Ok(attachments) => attachments,
-            Err(error) => {
-                collected.failures.push(error);
-                return collected;
+        if let Err(error) = self.collect_stale(living, &mut collected).await {
+            collected.failures.push(error);
+        }
+        match self.exclusive().await {
+            Some(_gate) => {
+                if let Err(error) = self.ask_plugins(living, &mut collected).await {
+                    collected.failures.push(error);
+                }
             }
-        };
-        let attached = locked(&self.attached).clone();
-        let ours = |found: &Attachment| {
-            found.netns.as_deref().is_none_or(|netns| netns.starts_with(&self.namespaces))
-        };
-        let (alive, stale): (Vec<_>, Vec<_>) = attachments
-            .into_iter()
-            .filter(ours)
-            .partition(|found| living.contains(&found.id) || attached.contains(&found.id));
+            None => self.owes.store(true, Ordering::Relaxed),
+        }
+        if !collected.failures.is_empty() {
+            self.owes.store(true, Ordering::Relaxed);
+        }
+        collected
+    }
+
+    /// One sandbox after the other, each in its turn: a plugin that hangs holds up nobody else.
+    async fn collect_stale(
+        &self,
+        living: &[SandboxId],
+        collected: &mut Collected,
+    ) -> Result<(), NetworkError> {
+        let (_, stale) = self.attachments(living)?;
         for attachment in stale.into_iter().filter(|stale| !stale.conf.disable_gc) {
             let id = attachment.id.clone();
+            let _gate = self.gate.read().await;
+            let _turn = self.turns.take(&id).await;
             match self.collect_one(attachment).await {
                 Ok(()) => collected.removed.push(id),
                 Err(error) => collected.failures.push(error),
             }
         }
+        Ok(())
+    }
+
+    /// Our pods' attachments: those of the living, and the others.
+    fn attachments(
+        &self,
+        living: &[SandboxId],
+    ) -> Result<(Vec<Attachment>, Vec<Attachment>), NetworkError> {
+        let found = self.cache.of_pods()?;
+        // Looked at after the files: an `ADD` is in here before its file is there.
+        let attached = locked(&self.attached);
+        let ours = |found: &Attachment| {
+            found.netns.as_deref().is_none_or(|netns| netns.starts_with(&self.namespaces))
+        };
+        let lives = |found: &Attachment| living.contains(&found.id) || attached.contains(&found.id);
+        Ok(found.into_iter().filter(ours).partition(lives))
+    }
+
+    /// Waits until no verb of a pod runs, without making those wait that begin meanwhile.
+    async fn exclusive(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        let end = Instant::now() + COLLECT_TIME;
+        loop {
+            match self.gate.try_write() {
+                Ok(gate) => return Some(gate),
+                Err(_) if Instant::now() > end => return None,
+                Err(_) => tokio::time::sleep(BUSY_PAUSE).await,
+            }
+        }
+    }
+
+    /// Tells all plugins which attachments live.
+    async fn ask_plugins(
+        &self,
+        living: &[SandboxId],
+        collected: &mut Collected,
+    ) -> Result<(), NetworkError> {
+        let (alive, _) = self.attachments(living)?;
+        let attached = locked(&self.attached).clone();
         let unknown = |id: &&SandboxId| !alive.iter().any(|found| found.id == **id);
         let unknown: Vec<_> = living.iter().chain(&attached).filter(unknown).collect();
         for conf in self.select.all(&self.plugins).await {
@@ -65,14 +121,13 @@ impl Shared {
                 collected.failures.push(NetworkError::Collect { network, failures });
             }
         }
-        collected
+        Ok(())
     }
 
     async fn collect_one(&self, mut attachment: Attachment) -> Result<(), NetworkError> {
         let path = self.cache.path(&attachment);
-        let alive = attachment.netns.as_deref().is_some_and(namespace::is_pinned);
-        attachment.netns = attachment.netns.filter(|_| alive);
-        self.detach_one(attachment, alive).await?;
+        attachment.netns = attachment.netns.filter(|netns| namespace::is_pinned(netns));
+        self.detach_one(attachment).await?;
         self.cache.forget(&path)
     }
 }

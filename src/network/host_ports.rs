@@ -12,6 +12,7 @@
 
 mod claims;
 mod error;
+mod iptables;
 mod localnet;
 mod nft;
 mod programs;
@@ -53,6 +54,7 @@ pub(super) struct HostPorts {
 #[derive(Debug)]
 enum Tool {
     Nft(PathBuf),
+    Iptables,
 }
 
 impl HostPorts {
@@ -138,6 +140,7 @@ impl HostPorts {
             }
             match self.tool().await {
                 Ok(Tool::Nft(program)) => nft::replace(program, family, &forwards).await?,
+                Ok(Tool::Iptables) => iptables::replace(family, &forwards).await?,
                 // Without a tool there are no rules that could be left.
                 Err(_) if forwards.is_empty() => {}
                 Err(error) => return Err(error),
@@ -152,7 +155,7 @@ impl HostPorts {
     }
 }
 
-/// nftables where it works.
+/// nftables where it works, iptables elsewhere.
 async fn choose() -> Result<Tool, HostPortError> {
     let nft = match programs::find("nft") {
         Some(program) => match nft::check(&program).await {
@@ -161,7 +164,14 @@ async fn choose() -> Result<Tool, HostPortError> {
         },
         None => "not installed".to_owned(),
     };
-    Err(HostPortError::NoTool { nft, iptables: "not used yet".to_owned() })
+    let iptables = match iptables::check(Family::V4).await {
+        Ok(()) => {
+            tracing::info!(nft, "host ports are made with iptables");
+            return Ok(Tool::Iptables);
+        }
+        Err(error) => chain(&error),
+    };
+    Err(HostPortError::NoTool { nft, iptables })
 }
 
 fn name(pod: &PodNetwork) -> String {

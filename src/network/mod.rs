@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -192,11 +193,12 @@ impl Network {
             return Err(NetworkError::Attached { id: pod.id.clone(), network });
         }
         shared.host_ports.hold(pod)?;
+        locked(&shared.attached).insert(pod.id.clone());
         if let Err(error) = shared.cache.put(&attachment) {
+            locked(&shared.attached).remove(&pod.id);
             shared.host_ports.close(&pod.id).await;
             return Err(error);
         }
-        locked(&shared.attached).insert(pod.id.clone());
         let undo = Undo { pod: Some((self.clone(), pod.clone())) };
         let outcome = match shared.attach(&mut attachment).await {
             Ok(addresses) => Ok(addresses),
@@ -209,8 +211,8 @@ impl Network {
     /// Detaches a pod, as it was written down when it was attached.
     ///
     /// May be called again, and when the namespace is gone. All plugins are asked, also after one
-    /// of them failed. Failures of a pod whose namespace is gone are logged and forgotten, as the
-    /// reference does: nothing of the pod is left to be reached.
+    /// of them failed. What fails for a pod whose namespace is gone is no error: nothing of the pod is
+    /// left to be reached. The attachment stays written down, and is owed ([`Network::owes`]).
     ///
     /// # Errors
     ///
@@ -255,9 +257,16 @@ impl Network {
         Ok(results.next().map(|answer| Addresses { ips: answer.ips, result: answer.value }))
     }
 
+    /// Whether something could not be undone that nobody asks for again: [`Network::collect`] does.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.shared.owes.load(Ordering::Relaxed)
+    }
+
     /// Undoes the attachments of pods that live no more, and lets CNI 1.1 plugins do the same.
     ///
-    /// To be called once at start, when the network is ready and the living sandboxes are known.
+    /// To be called at start, when the network is ready and the living sandboxes are known, and when
+    /// something is owed.
     /// Sandboxes attached since then are spared, and so is what is not a pod's.
     pub async fn collect(&self, living: &[SandboxId]) -> Collected {
         self.shared.collect(living).await

@@ -297,12 +297,17 @@ async fn a_pod_is_removed_as_it_was_added_whatever_the_configuration_says_now() 
     assert_eq!(node.json("in.one.DEL")["mtu"], 1400);
     assert_eq!(node.cache().len(), 1);
 
-    // When the namespace is gone, there is nothing left to insist on.
+    // When the namespace is gone, the pod can go, and the plugins are asked again later.
     let gone = PodNetwork { netns: node.path("log"), ..pod };
     assert_eq!(network.remove(&gone).await.unwrap(), Change::Made(()));
     assert_eq!(node.log()[4..], ["DEL two", "DEL one"]);
     assert!(!node.read("env.one.DEL").contains("CNI_NETNS"));
-    assert!(node.cache().is_empty());
+    assert!(network.owes() && node.cache().len() == 1);
+    assert_eq!(network.collect(&[]).await.failures.len(), 1);
+    assert!(network.owes() && node.cache().len() == 1);
+    fs::remove_file(node.path("do.two.DEL")).unwrap();
+    assert_eq!(network.collect(&[]).await.removed, [gone.id]);
+    assert!(!network.owes() && node.cache().is_empty());
 }
 
 #[tokio::test]

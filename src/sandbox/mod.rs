@@ -130,6 +130,21 @@ impl Sandboxes {
         Ok(self.parts.network.settle().await.map_err(NetworkError::from)?)
     }
 
+    /// The sandboxes whose stop failed at the network. Stopping them again goes on from there.
+    #[must_use]
+    pub fn owing(&self) -> Vec<SandboxId> {
+        let all = self.parts.records.sandboxes.all().into_iter();
+        all.filter(|record| record.network == NetworkState::Owed)
+            .map(|record| record.id.clone())
+            .collect()
+    }
+
+    /// Whether the network keeps something for sandboxes that are gone.
+    #[must_use]
+    pub fn network_owes(&self) -> bool {
+        self.parts.network.owes()
+    }
+
     /// Undoes what the network still keeps for sandboxes that are not there any more.
     pub async fn collect_networks(&self) {
         let all = self.parts.records.sandboxes.all();

@@ -97,11 +97,16 @@ impl Parts {
 
     /// CNI DEL, while the namespace is still there. It is owed until it succeeds.
     async fn disconnect(&self, record: &SandboxRecord) -> Result<(), SandboxError> {
-        if record.network != NetworkState::Up {
+        if !matches!(record.network, NetworkState::Up | NetworkState::Owed) {
             return Ok(());
         }
-        if let Some(pod) = pod_network(record) {
-            self.network.remove(&pod).await?;
+        if let Some(pod) = pod_network(record)
+            && let Err(error) = self.network.remove(&pod).await
+        {
+            self.records.sandboxes.update(&record.id, |record| {
+                record.network = NetworkState::Owed;
+            })?;
+            return Err(error.into());
         }
         self.records.sandboxes.update(&record.id, |record| {
             record.network = NetworkState::Down;

@@ -73,6 +73,8 @@ pub enum NetworkState {
     Host,
     /// CNI ADD was begun: a DEL is owed.
     Up,
+    /// CNI DEL failed: it is tried until it succeeds.
+    Owed,
     /// CNI DEL succeeded.
     Down,
 }
