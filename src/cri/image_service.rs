@@ -18,15 +18,20 @@ use crate::cri::convert::image;
 use crate::cri::error::DoorError;
 use crate::cri::observe::observe;
 use crate::cri::unbuilt::unbuilt;
+use crate::failure::Classify;
+use crate::failure::Kind;
 use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
+use crate::metrics::Metrics;
 
 /// The image service.
 #[derive(Debug)]
 pub struct ImageDoor {
     /// The use cases on images.
     pub images: Arc<Images>,
+    /// Counts pulls.
+    pub metrics: Metrics,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -104,7 +109,12 @@ impl ImageService for ImageDoor {
                 credentials: credentials(request.auth)?,
                 namespace,
             };
-            let id = self.images.pull(pull).await?;
+            let pulled = self.images.pull(pull).await;
+            match &pulled {
+                Ok(_) => self.metrics.pulled(),
+                Err(error) => self.metrics.not_pulled(failure_word(error.kind())),
+            }
+            let id = pulled?;
             Ok::<_, DoorError>(api::PullImageResponse { image_ref: id.to_string() })
         })
         .await
@@ -145,6 +155,23 @@ impl ImageService for ImageDoor {
             })
         })
         .await
+    }
+}
+
+/// The word that CRI-O's metric has for a pull that failed so; its words are those of registries.
+fn failure_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "NOT_FOUND",
+        Kind::RegistryUnavailable => "CONNECTION_REFUSED",
+        Kind::Deadline => "CONNECTION_TIMEOUT",
+        Kind::Unauthenticated => "UNAUTHORIZED",
+        Kind::Refused => "DENIED",
+        Kind::Corrupt => "DIGEST_INVALID",
+        Kind::InvalidRequest => "NAME_INVALID",
+        Kind::NotSupported => "UNSUPPORTED",
+        Kind::NameTaken | Kind::WrongState | Kind::NoSpace | Kind::Cancelled | Kind::Internal => {
+            "UNKNOWN"
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod api {
 }
 mod containers;
 pub mod convert;
+mod counted;
 mod error;
 mod events;
 mod filters;
@@ -34,5 +35,6 @@ pub mod status;
 mod streaming;
 mod unbuilt;
 
+pub use counted::counted;
 pub use image_service::ImageDoor;
 pub use runtime_service::RuntimeDoor;

@@ -20,6 +20,7 @@ use crate::cri::pods;
 use crate::cri::stats;
 use crate::cri::streaming;
 use crate::sandbox::Sandboxes;
+use crate::state::Events;
 use crate::streaming::Streaming;
 
 /// The runtime service.
@@ -33,6 +34,8 @@ pub struct RuntimeDoor {
     pub containers: Arc<Containers>,
     /// Where exec, attach and port-forward are served.
     pub streaming: Arc<Streaming>,
+    /// What happens, if clients may listen to it.
+    pub events: Option<Arc<Events>>,
 }
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;

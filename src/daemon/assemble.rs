@@ -17,12 +17,12 @@ use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::judge::Judge;
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::registry::Registry;
 use crate::runtime::Runtime;
 use crate::sandbox;
 use crate::sandbox::Sandboxes;
-use crate::state;
 use crate::state::Records;
 use crate::storage::Store;
 
@@ -41,6 +41,7 @@ pub(super) struct Parts {
     pub(super) node: Node,
     /// Where the sandboxes' records lie.
     pub(super) sandbox_records: PathBuf,
+    pub(super) metrics: Metrics,
 }
 
 /// Builds all parts.
@@ -55,10 +56,9 @@ pub(super) async fn assemble(
     }
     let store = Store::open(settings::store(config))?;
     let sandbox_records = store.root().join("crioxide").join("sandboxes");
-    let records = Arc::new(Records::new(state::Settings {
-        sandboxes: sandbox_records.clone(),
-        containers: store.root().join("overlay-containers"),
-    }));
+    let metrics = settings::metrics(config);
+    let records = settings::records(&store, &sandbox_records);
+    let records = Arc::new(Records::new(records, metrics.clone()));
     let registry = Registry::new(settings::registry(config))?;
     let catalog = Arc::new(Catalog::new(store.clone(), registry.clone(), settings::pinned(config)));
     let judge = settings::judge(config);
@@ -82,6 +82,7 @@ pub(super) async fn assemble(
         judge: judge.clone(),
         settings: settings::container(config, handlers, host)?,
         exited,
+        metrics: metrics.clone(),
     }));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
         records: Arc::clone(&records),
@@ -99,7 +100,17 @@ pub(super) async fn assemble(
         pause_image: config.image.pause_image.clone(),
         warnings,
     };
-    Ok(Parts { store, records, runtime, images, containers, sandboxes, node, sandbox_records })
+    Ok(Parts {
+        store,
+        records,
+        runtime,
+        images,
+        containers,
+        sandboxes,
+        node,
+        sandbox_records,
+        metrics,
+    })
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

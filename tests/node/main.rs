@@ -22,6 +22,7 @@ mod test_registry;
 
 mod containers;
 mod daemon;
+mod events;
 mod host_ports;
 mod image_volumes;
 mod layers;
