@@ -169,9 +169,13 @@ fn failure_word(kind: Kind) -> &'static str {
         Kind::Corrupt => "DIGEST_INVALID",
         Kind::InvalidRequest => "NAME_INVALID",
         Kind::NotSupported => "UNSUPPORTED",
-        Kind::NameTaken | Kind::WrongState | Kind::NoSpace | Kind::Cancelled | Kind::Internal => {
-            "UNKNOWN"
-        }
+        Kind::NameTaken
+        | Kind::WrongState
+        | Kind::NoSpace
+        | Kind::Cancelled
+        | Kind::ImageVolume
+        | Kind::RecursiveReadOnly
+        | Kind::Internal => "UNKNOWN",
     }
 }
 

@@ -92,14 +92,7 @@ pub(super) async fn assemble(
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
-    let node = Node {
-        systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
-        handlers: runtime.handlers(),
-        recursive_read_only,
-        default_handler: config.runtime.default_runtime.clone(),
-        pause_image: config.image.pause_image.clone(),
-        warnings,
-    };
+    let node = node(config, runtime.handlers(), recursive_read_only, warnings);
     Ok(Parts {
         store,
         records,
@@ -111,6 +104,23 @@ pub(super) async fn assemble(
         sandbox_records,
         metrics,
     })
+}
+
+/// What the node says of itself.
+fn node(
+    config: &Config,
+    handlers: Vec<String>,
+    recursive_read_only: Vec<String>,
+    warnings: Vec<String>,
+) -> Node {
+    Node {
+        systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
+        handlers,
+        recursive_read_only,
+        default_handler: config.runtime.default_runtime.clone(),
+        pause_image: config.image.pause_image.clone(),
+        warnings,
+    }
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.
