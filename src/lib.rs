@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod failure;
 pub mod image;
 pub mod judge;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod oci;

@@ -96,10 +96,13 @@ impl Containers {
             }
             parts.create(sandbox, name, config).await.map_err(Arc::new)
         };
-        self.creates
-            .run(key, work)
-            .await
-            .unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))
+        let created = self.creates.run(key, work).await;
+        let id = created.unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))?;
+        // Only a caller that is still there comes here. Without one it stays hidden, so that the
+        // kubelet asks for the same again instead of counting a container that it has not started.
+        let answered = self.parts.records.containers.update(&id, |record| record.answered = true);
+        answered.map_err(|error| Arc::new(error.into()))?;
+        Ok(id)
     }
 }
 
@@ -427,6 +430,7 @@ fn record(draft: &Draft, prepared: Prepared, pid: i32) -> ContainerRecord {
         user: prepared.user,
         stop_signal: prepared.stop_signal,
         cgroup_parent: draft.sandbox.config.cgroup_parent.clone(),
+        answered: false,
     }
 }
 

@@ -75,7 +75,7 @@ impl Containers {
         missed: &BTreeSet<ContainerId>,
     ) -> Result<BTreeSet<ContainerId>, ContainerError> {
         let mut missing = BTreeSet::new();
-        for record in self.list() {
+        for record in self.parts.records.containers.all() {
             let runs = record.state == ContainerState::Running;
             if !runs || Path::new("/proc").join(record.pid.to_string()).exists() {
                 continue;
@@ -124,12 +124,17 @@ impl Parts {
     }
 
     fn record_exit(&self, record: &ContainerRecord, exit: Exit) -> Result<(), ContainerError> {
+        let mut killed_for_memory = false;
         self.records.containers.update(&record.id, |record| {
             record.state = ContainerState::Exited;
             if record.exit.is_none() {
+                killed_for_memory = exit.oom;
                 record.exit = Some(exit);
             }
         })?;
+        if killed_for_memory {
+            self.metrics.out_of_memory(&record.name);
+        }
         // Nobody may be waiting.
         let _ = self.exited.send(record.id.clone());
         Ok(())

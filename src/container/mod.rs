@@ -38,6 +38,7 @@ pub use stats::ContainerStats;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;
+use crate::metrics::Metrics;
 use crate::model::container::Device;
 use crate::model::ids::ContainerId;
 use crate::model::in_flight::InFlight;
@@ -115,6 +116,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells those who wait that a container's end was recorded.
     pub exited: broadcast::Sender<ContainerId>,
+    /// The counters.
+    pub metrics: Metrics,
 }
 
 impl Containers {
@@ -124,10 +127,12 @@ impl Containers {
         Self { parts: Arc::new(parts), creates: InFlight::default(), looks: Arc::default() }
     }
 
-    /// All containers.
+    /// All containers, without those whose creator has not been told of them.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<ContainerRecord>> {
-        self.parts.records.containers.all()
+        let mut all = self.parts.records.containers.all();
+        all.retain(|record| record.answered);
+        all
     }
 
     /// The container whose id is, or begins with, `id`.

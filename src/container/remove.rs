@@ -38,6 +38,26 @@ impl Containers {
         to_the_end(work).await.unwrap_or(Err(ContainerError::Vanished))
     }
 
+    /// The containers whose creator was not told of them: it went away, or will be told soon.
+    #[must_use]
+    pub fn unanswered(&self) -> Vec<ContainerId> {
+        let all = self.parts.records.containers.all();
+        all.iter().filter(|record| !record.answered).map(|record| record.id.clone()).collect()
+    }
+
+    /// Removes a container that nobody was told of, unless somebody was by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Containers::remove`].
+    pub async fn remove_unanswered(&self, id: &ContainerId) -> Result<(), ContainerError> {
+        let known = self.parts.records.containers.by_id(id).is_none_or(|record| record.answered);
+        if known {
+            return Ok(());
+        }
+        self.remove(id.as_str()).await.map(Change::value)
+    }
+
     /// Takes away what a daemon that died while it created a container left of it. `sandbox` is
     /// the one it was for.
     ///
@@ -71,6 +91,8 @@ impl Parts {
         let (store, id) = (self.store.clone(), record.id.clone());
         blocking(move || Ok(store.remove_container(&id)?)).await?;
         // Its file is gone with the directory; until here another call finds what is left.
-        Ok(self.records.containers.remove(&record.id)?)
+        self.records.containers.remove(&record.id)?;
+        self.metrics.container_gone(&record.name);
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::image::ImageError;
 use crate::sandbox::SandboxError;
+use crate::state::TooMany;
 use crate::streaming::StreamingError;
 
 /// What can go wrong behind the door.
@@ -28,6 +29,12 @@ pub(super) enum DoorError {
     /// A URL to stream from.
     #[error(transparent)]
     Streaming(#[from] StreamingError),
+    /// In CRI-O's words.
+    #[error("checkpoint/restore support not available")]
+    NoCheckpoints,
+    /// Nobody else can listen to events.
+    #[error(transparent)]
+    Events(#[from] TooMany),
 }
 
 impl From<SandboxError> for DoorError {
@@ -56,6 +63,8 @@ impl Classify for DoorError {
             Self::Container(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Streaming(error) => error.kind(),
+            Self::NoCheckpoints => Kind::NotSupported,
+            Self::Events(_) => Kind::NoSpace,
         }
     }
 }

@@ -19,15 +19,20 @@ use crate::cri::convert::image;
 use crate::cri::error::DoorError;
 use crate::cri::lists;
 use crate::cri::observe::observe;
+use crate::failure::Classify;
+use crate::failure::Kind;
 use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
+use crate::metrics::Metrics;
 
 /// The image service.
 #[derive(Debug)]
 pub struct ImageDoor {
     /// The use cases on images.
     pub images: Arc<Images>,
+    /// Counts pulls.
+    pub metrics: Metrics,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -107,7 +112,12 @@ impl ImageService for ImageDoor {
                 credentials: credentials(request.auth)?,
                 namespace,
             };
-            let id = self.images.pull(pull).await?;
+            let pulled = self.images.pull(pull).await;
+            match &pulled {
+                Ok(_) => self.metrics.pulled(),
+                Err(error) => self.metrics.not_pulled(failure_word(error.kind())),
+            }
+            let id = pulled?;
             Ok::<_, DoorError>(api::PullImageResponse { image_ref: id.to_string() })
         })
         .await
@@ -164,6 +174,28 @@ impl ImageDoor {
         } else {
             self.images.find(wanted).await?.into_iter().collect()
         })
+    }
+}
+
+/// The word that CRI-O's metric has for a pull that failed so; its words are those of registries.
+fn failure_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NotFound => "NOT_FOUND",
+        Kind::RegistryUnavailable => "CONNECTION_REFUSED",
+        Kind::Deadline => "CONNECTION_TIMEOUT",
+        Kind::Unauthenticated => "UNAUTHORIZED",
+        Kind::Refused => "DENIED",
+        Kind::Corrupt => "DIGEST_INVALID",
+        Kind::InvalidRequest => "NAME_INVALID",
+        Kind::NotSupported => "UNSUPPORTED",
+        Kind::NameTaken
+        | Kind::WrongState
+        | Kind::NoSpace
+        | Kind::Cancelled
+        | Kind::ImageVolume
+        | Kind::RecursiveReadOnly
+        | Kind::Busy
+        | Kind::Internal => "UNKNOWN",
     }
 }
 

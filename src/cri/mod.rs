@@ -19,6 +19,7 @@ pub mod api {
 }
 mod containers;
 pub mod convert;
+mod counted;
 mod error;
 mod events;
 mod filters;
@@ -32,7 +33,7 @@ mod runtime_service;
 mod stats;
 pub mod status;
 mod streaming;
-mod unbuilt;
 
+pub use counted::counted;
 pub use image_service::ImageDoor;
 pub use runtime_service::RuntimeDoor;

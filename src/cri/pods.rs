@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cri::api;
+use crate::cri::convert::resources;
 use crate::cri::convert::sandbox;
 use crate::cri::convert::status as out;
 use crate::cri::error::DoorError;
@@ -12,7 +14,6 @@ use crate::cri::filters::labels_match;
 use crate::cri::observe::observe;
 use crate::cri::runtime_service::Answer;
 use crate::cri::runtime_service::RuntimeDoor;
-use crate::cri::unbuilt::unbuilt;
 use crate::state::SandboxRecord;
 
 pub(super) async fn run(
@@ -64,11 +65,23 @@ pub(super) async fn status(
             let pid = record.infra.map_or(0, |infra| infra.pid);
             info.insert("info".to_owned(), serde_json::json!({ "pid": pid }).to_string());
         }
-        Ok::<_, DoorError>(api::PodSandboxStatusResponse {
+        let mut answer = api::PodSandboxStatusResponse {
             status: Some(out::sandbox_status(&record)),
             info,
             ..api::PodSandboxStatusResponse::default()
-        })
+        };
+        // A kubelet that listens to events takes this for all there is to know, as of that time.
+        if door.events.is_some() {
+            answer.timestamp = now();
+            answer.containers_statuses = door
+                .containers
+                .list()
+                .iter()
+                .filter(|container| container.sandbox == record.id)
+                .map(|container| out::container_status(container))
+                .collect();
+        }
+        Ok::<_, DoorError>(answer)
     })
     .await
 }
@@ -102,8 +115,21 @@ pub(super) fn matching(
 }
 
 pub(super) async fn update_resources(
-    _: &RuntimeDoor,
-    _: api::UpdatePodSandboxResourcesRequest,
+    door: &RuntimeDoor,
+    request: api::UpdatePodSandboxResourcesRequest,
 ) -> Answer<api::UpdatePodSandboxResourcesResponse> {
-    Err(unbuilt("UpdatePodSandboxResources"))
+    let id = request.pod_sandbox_id;
+    observe("UpdatePodSandboxResources", &id, async {
+        let overhead = request.overhead.as_ref().map(resources::from_proto);
+        let sum = request.resources.as_ref().map(resources::from_proto);
+        door.sandboxes.update_resources(&id, overhead, sum)?;
+        Ok::<_, DoorError>(api::UpdatePodSandboxResourcesResponse {})
+    })
+    .await
+}
+
+/// Now, in nanoseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -21,6 +21,7 @@ use crate::cri::stats;
 use crate::cri::streaming;
 use crate::model::stats::MetricGroup;
 use crate::sandbox::Sandboxes;
+use crate::state::Events;
 use crate::streaming::Streaming;
 
 /// The runtime service.
@@ -36,6 +37,8 @@ pub struct RuntimeDoor {
     pub streaming: Arc<Streaming>,
     /// The groups of pod metrics that are given out.
     pub metric_groups: Arc<[MetricGroup]>,
+    /// What happens, if clients may listen to it.
+    pub events: Option<Arc<Events>>,
 }
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;

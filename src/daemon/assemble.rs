@@ -17,12 +17,12 @@ use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::judge::Judge;
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::registry::Registry;
 use crate::runtime::Runtime;
 use crate::sandbox;
 use crate::sandbox::Sandboxes;
-use crate::state;
 use crate::state::Records;
 use crate::storage::Store;
 
@@ -41,6 +41,7 @@ pub(super) struct Parts {
     pub(super) node: Node,
     /// Where the sandboxes' records lie.
     pub(super) sandbox_records: PathBuf,
+    pub(super) metrics: Metrics,
 }
 
 /// Builds all parts.
@@ -55,10 +56,9 @@ pub(super) async fn assemble(
     }
     let store = Store::open(settings::store(config))?;
     let sandbox_records = store.root().join("crioxide").join("sandboxes");
-    let records = Arc::new(Records::new(state::Settings {
-        sandboxes: sandbox_records.clone(),
-        containers: store.root().join("overlay-containers"),
-    }));
+    let metrics = settings::metrics(config);
+    let records = settings::records(&store, &sandbox_records);
+    let records = Arc::new(Records::new(records, metrics.clone()));
     let registry = Registry::new(settings::registry(config))?;
     let catalog = Arc::new(Catalog::new(store.clone(), registry.clone(), settings::pinned(config)));
     let judge = settings::judge(config);
@@ -82,6 +82,7 @@ pub(super) async fn assemble(
         judge: judge.clone(),
         settings: settings::container(config, handlers, host)?,
         exited,
+        metrics: metrics.clone(),
     }));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
         records: Arc::clone(&records),
@@ -91,15 +92,35 @@ pub(super) async fn assemble(
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
-    let node = Node {
+    let node = node(config, runtime.handlers(), recursive_read_only, warnings);
+    Ok(Parts {
+        store,
+        records,
+        runtime,
+        images,
+        containers,
+        sandboxes,
+        node,
+        sandbox_records,
+        metrics,
+    })
+}
+
+/// What the node says of itself.
+fn node(
+    config: &Config,
+    handlers: Vec<String>,
+    recursive_read_only: Vec<String>,
+    warnings: Vec<String>,
+) -> Node {
+    Node {
         systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
-        handlers: runtime.handlers(),
+        handlers,
         recursive_read_only,
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
         warnings,
-    };
-    Ok(Parts { store, records, runtime, images, containers, sandboxes, node, sandbox_records })
+    }
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

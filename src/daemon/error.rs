@@ -26,6 +26,14 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// An address cannot be listened on.
+    #[error("cannot serve metrics on {address}")]
+    Address {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A directory or file of the daemon.
     #[error("cannot use {path}")]
     File {

@@ -5,6 +5,7 @@ mod assemble;
 mod error;
 mod host;
 mod listen;
+mod metrics;
 mod reconcile;
 mod serve;
 mod settings;
@@ -21,6 +22,7 @@ use tonic::service::Routes;
 pub use error::DaemonError;
 
 use crate::config::Config;
+use crate::cri;
 use crate::cri::ImageDoor;
 use crate::cri::RuntimeDoor;
 use crate::cri::api::image_service_server::ImageServiceServer;
@@ -54,6 +56,7 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
     let parts = assemble::assemble(config, warnings).await?;
+    metrics::serve(config, &parts.metrics).await?;
     reconcile::reconcile(&parts).await?;
     tasks::start(&parts);
     let (containers, sandboxes) = (Arc::clone(&parts.containers), Arc::clone(&parts.sandboxes));
@@ -66,14 +69,16 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     }
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
+    let events = Arc::clone(&parts.records.events);
     let runtime_door = RuntimeDoor {
         node: parts.node,
         sandboxes: parts.sandboxes,
         containers: parts.containers,
         streaming: Arc::clone(&streaming),
         metric_groups,
+        events: config.runtime.enable_pod_events.then(|| Arc::clone(&events)),
     };
-    let image_door = ImageDoor { images: parts.images };
+    let image_door = ImageDoor { images: parts.images, metrics: parts.metrics.clone() };
     let routes = Routes::new(
         RuntimeServiceServer::new(runtime_door)
             .max_encoding_message_size(send)
@@ -94,9 +99,11 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     let streams = tokio::spawn(streaming.serve(streams, stop));
     let end = async move {
         end.await;
+        // Who listens has nothing more to hear, and would hold up the end.
+        events.close();
         drop(stopped);
     };
-    serve::serve(listener, routes, end).await;
+    serve::serve(listener, cri::counted(routes, parts.metrics), end).await;
     if let Err(error) = streams.await {
         tracing::error!(%error, "the streaming server ended badly");
     }

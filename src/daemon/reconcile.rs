@@ -35,8 +35,19 @@ pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
             }
         })
         .await;
+    clear_unanswered(parts).await;
     clear_half_made(parts).await;
     Ok(parts.store.collect_image_mounts()?)
+}
+
+/// Nobody knows a container whose creator was not told of it before the last daemon ended.
+async fn clear_unanswered(parts: &Parts) {
+    for id in parts.containers.unanswered() {
+        tracing::warn!(container = %id, "nobody was told of it; it is removed");
+        if let Err(error) = parts.containers.remove_unanswered(&id).await {
+            tracing::error!(container = %id, error = chain(&error), "cannot remove it");
+        }
+    }
 }
 
 fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {

@@ -18,8 +18,9 @@ use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::judge::Judge;
-use crate::model::stats::MetricGroup;
+use crate::metrics::Metrics;
 use crate::model::container::Device;
+use crate::model::stats::MetricGroup;
 use crate::network;
 use crate::registry;
 use crate::runtime;
@@ -29,6 +30,7 @@ use crate::spec::facts::HandlerFacts;
 use crate::spec::facts::HostFacts;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
+use crate::state;
 use crate::storage;
 use crate::streaming;
 use crate::streaming::TlsSettings;
@@ -56,6 +58,19 @@ pub(super) fn store(config: &Config) -> storage::Settings {
         runroot: config.root.runroot.clone(),
         mount_options: config.root.mount_options(),
     }
+}
+
+pub(super) fn records(store: &storage::Store, sandboxes: &Path) -> state::Settings {
+    state::Settings {
+        sandboxes: sandboxes.to_owned(),
+        containers: store.root().join("overlay-containers"),
+    }
+}
+
+pub(super) fn metrics(config: &Config) -> Metrics {
+    let metrics = Metrics::new(&config.metrics.metrics_collectors);
+    metrics.default_runtime(&config.runtime.default_runtime);
+    metrics
 }
 
 pub(super) fn registry(config: &Config) -> registry::Settings {

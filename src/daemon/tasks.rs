@@ -1,15 +1,18 @@
 //! The background tasks of the daemon, by name. One that panics is logged and started again.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::chain;
+use crate::model::ids::ContainerId;
 use crate::model::stats::MetricGroup;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandboxes;
@@ -21,6 +24,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// The longest pause before something that failed is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long a container that was made for a caller who went away is kept for the caller's next try;
+/// the kubelet tries again within seconds.
+const UNASKED: Duration = Duration::from_secs(120);
 
 /// Starts all tasks.
 pub(super) fn start(parts: &Parts) {
@@ -114,8 +121,15 @@ where
 /// container whose monitor was.
 async fn watch_lost(sandboxes: Arc<Sandboxes>, containers: Arc<Containers>) {
     let mut missed = BTreeSet::new();
+    let mut waiting = Waiting::default();
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
+        for id in waiting.overdue(Instant::now(), &containers.unanswered()) {
+            tracing::warn!(container = %id, "nobody asked for it again; it is removed");
+            if let Err(error) = containers.remove_unanswered(&id).await {
+                tracing::error!(container = %id, error = chain(&error), "cannot remove it");
+            }
+        }
         for sandbox in sandboxes.list() {
             if let Err(error) = sandboxes.reconcile(&sandbox.id) {
                 tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot record its end");
@@ -140,6 +154,22 @@ async fn collect_stats(sandboxes: Arc<Sandboxes>, groups: Arc<[MetricGroup]>, pe
     }
 }
 
+/// Since when containers wait for somebody to ask for them again.
+#[derive(Default)]
+struct Waiting(BTreeMap<ContainerId, Instant>);
+
+impl Waiting {
+    /// Those of `all` that have waited too long.
+    fn overdue(&mut self, now: Instant, all: &[ContainerId]) -> Vec<ContainerId> {
+        self.0.retain(|id, _| all.contains(id));
+        for id in all {
+            self.0.entry(id.clone()).or_insert(now);
+        }
+        let late = |since: &Instant| now.duration_since(*since) >= UNASKED;
+        self.0.iter().filter(|(_, since)| late(since)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
 /// Records every exit that a monitor writes down.
 async fn watch_exits(runtime: Runtime, containers: Arc<Containers>) {
     let mut exits = match runtime.exits() {
@@ -153,5 +183,22 @@ async fn watch_exits(runtime: Runtime, containers: Arc<Containers>) {
         if let Err(error) = containers.note_exit(&id).await {
             tracing::error!(container = %id, error = chain(&error), "cannot record its exit");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_waits_all_the_time_is_overdue() {
+        let [a, b] = ["a", "b"].map(|digit| digit.repeat(64).parse::<ContainerId>().unwrap());
+        let mut waiting = Waiting::default();
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(waiting.overdue(at(0), &[a.clone(), b.clone()]), []);
+        assert_eq!(waiting.overdue(at(60), std::slice::from_ref(&a)), []);
+        assert_eq!(waiting.overdue(at(119), &[a.clone(), b.clone()]), []);
+        assert_eq!(waiting.overdue(at(120), &[a.clone(), b]), [a]);
     }
 }

@@ -25,6 +25,7 @@ use crate::container::Containers;
 use crate::failure::chain;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::InFlight;
+use crate::model::resources::Resources;
 use crate::network::Network;
 use crate::network::NetworkError;
 use crate::network::NotReady;
@@ -100,6 +101,26 @@ impl Sandboxes {
     /// [`SandboxError::State`] when there is none, or more than one.
     pub fn find(&self, id: &str) -> Result<Arc<SandboxRecord>, SandboxError> {
         Ok(self.parts.records.sandboxes.find(id)?)
+    }
+
+    /// Records what a pod may use from now on; nothing given stays as it is. The kubelet sets the
+    /// pod's cgroup itself.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::State`] when there is no such sandbox, or the record cannot be written.
+    pub fn update_resources(
+        &self,
+        id: &str,
+        overhead: Option<Resources>,
+        resources: Option<Resources>,
+    ) -> Result<(), SandboxError> {
+        let record = self.find(id)?;
+        self.parts.records.sandboxes.update(&record.id, |record| {
+            record.config.overhead = overhead.or(record.config.overhead.take());
+            record.config.resources = resources.or(record.config.resources.take());
+        })?;
+        Ok(())
     }
 
     /// Whether pods can get a network now.

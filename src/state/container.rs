@@ -51,6 +51,14 @@ pub struct ContainerRecord {
     pub stop_signal: String,
     /// The cgroup that its monitor lives beneath.
     pub cgroup_parent: String,
+    /// Whether a caller got its id. One that nobody knows of yet is not listed.
+    #[serde(default = "known")]
+    pub answered: bool,
+}
+
+/// Records of before there was the field are of containers that somebody knows.
+fn known() -> bool {
+    true
 }
 
 /// The image that a container runs.

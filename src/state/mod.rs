@@ -9,17 +9,25 @@
 
 mod container;
 mod error;
+mod events;
 mod sandbox;
 mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 pub use container::ContainerRecord;
 pub use container::ContainerUser;
 pub use container::Exit;
 pub use container::RunImage;
 pub use error::StateError;
+pub use events::Event;
+pub use events::Events;
+pub use events::FellBehind;
+pub use events::Happened;
+pub use events::Subscription;
+pub use events::TooMany;
 pub use sandbox::Infra;
 pub use sandbox::NamespacePaths;
 pub use sandbox::NetworkState;
@@ -27,6 +35,7 @@ pub use sandbox::SandboxRecord;
 pub use table::Found;
 pub use table::Table;
 
+use crate::metrics::Metrics;
 use crate::model::ids::ContainerId;
 use crate::model::ids::SandboxId;
 
@@ -46,21 +55,33 @@ pub struct Records {
     pub sandboxes: Table<SandboxId, SandboxRecord>,
     /// The containers.
     pub containers: Table<ContainerId, ContainerRecord>,
+    /// What happens to them.
+    pub events: Arc<Events>,
 }
 
 impl Records {
     /// Empty records over these directories; nothing is read yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let sandboxes = settings.sandboxes;
-        let containers = settings.containers;
+    pub fn new(settings: Settings, metrics: Metrics) -> Self {
+        let (sandboxes, containers) = (settings.sandboxes, settings.containers);
+        let sandboxes =
+            Table::new(move |id: &SandboxId| sandboxes.join(id.as_str()).join("record.json"));
+        let containers = Table::new(move |id: &ContainerId| {
+            containers.join(id.as_str()).join("userdata").join("record.json")
+        });
+        let events = Arc::new(Events::new(sandboxes.rows(), containers.rows(), metrics));
+        let order = Arc::new(Mutex::new(()));
+        let (of_sandboxes, of_containers) = (Arc::clone(&events), Arc::clone(&events));
         Self {
-            sandboxes: Table::new(move |id: &SandboxId| {
-                sandboxes.join(id.as_str()).join("record.json")
-            }),
-            containers: Table::new(move |id: &ContainerId| {
-                containers.join(id.as_str()).join("userdata").join("record.json")
-            }),
+            sandboxes: sandboxes.telling(
+                Arc::clone(&order),
+                Box::new(move |before, after| of_sandboxes.sandbox_changed(before, after)),
+            ),
+            containers: containers.telling(
+                order,
+                Box::new(move |before, after| of_containers.container_changed(before, after)),
+            ),
+            events,
         }
     }
 

@@ -6,8 +6,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -43,10 +46,19 @@ struct Row<T> {
     turn: Arc<Mutex<()>>,
 }
 
+/// What a table has in memory.
+pub(super) struct Rows<K, T>(RwLock<BTreeMap<K, Row<T>>>);
+
+/// Is told what a record was before a change and is after it; nothing stands for no record.
+pub(super) type Tell<T> = Box<dyn Fn(Option<&Arc<T>>, Option<&Arc<T>>) + Send + Sync>;
+
 /// Records of one kind, by id.
 pub struct Table<K, T> {
     path: Box<dyn Fn(&K) -> PathBuf + Send + Sync>,
-    rows: RwLock<BTreeMap<K, Row<T>>>,
+    rows: Arc<Rows<K, T>>,
+    /// Held over a change and while it is told, so that all see the same order.
+    order: Arc<StdMutex<()>>,
+    tell: Option<Tell<T>>,
 }
 
 /// What a look-up by the beginning of an id gives.
@@ -58,9 +70,58 @@ impl<K, T> fmt::Debug for Table<K, T> {
     }
 }
 
+impl<K, T> fmt::Debug for Rows<K, T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Rows").finish_non_exhaustive()
+    }
+}
+
+impl<K: Ord, T> Rows<K, T> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<K, Row<T>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<K, Row<T>>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record of this id.
+    pub(super) fn by_id(&self, id: &K) -> Option<Arc<T>> {
+        self.read().get(id).map(|row| Arc::clone(&row.value))
+    }
+
+    /// All records, in the order of their ids.
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
+        self.read().values().map(|row| Arc::clone(&row.value)).collect()
+    }
+}
+
 impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     pub(super) fn new(path: impl Fn(&K) -> PathBuf + Send + Sync + 'static) -> Self {
-        Self { path: Box::new(path), rows: RwLock::default() }
+        Self {
+            path: Box::new(path),
+            rows: Arc::new(Rows(RwLock::default())),
+            order: Arc::default(),
+            tell: None,
+        }
+    }
+
+    /// What is in memory, for others to look at.
+    pub(super) fn rows(&self) -> Arc<Rows<K, T>> {
+        Arc::clone(&self.rows)
+    }
+
+    /// Tells each change, one after the other among all tables with the same `order`.
+    pub(super) fn telling(mut self, order: Arc<StdMutex<()>>, tell: Tell<T>) -> Self {
+        self.order = order;
+        self.tell = Some(tell);
+        self
+    }
+
+    fn told(&self, before: Option<&Arc<T>>, after: Option<&Arc<T>>) {
+        if let Some(tell) = &self.tell {
+            tell(before, after);
+        }
     }
 
     /// Adds or replaces a record, on disk first.
@@ -89,10 +150,12 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     }
 
     fn put(&self, id: &K, value: T, turn: Arc<Mutex<()>>) -> Result<Arc<T>, StateError> {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(id, &value)?;
         let value = Arc::new(value);
         let row = Row { value: Arc::clone(&value), turn };
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), row);
+        let before = self.rows.write().insert(id.clone(), row);
+        self.told(before.map(|row| row.value).as_ref(), Some(&value));
         Ok(value)
     }
 
@@ -116,7 +179,7 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
         }
         let value = Arc::new(envelope.record);
         let row = Row { value: Arc::clone(&value), turn: Arc::default() };
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), row);
+        self.rows.write().insert(id.clone(), row);
         Ok(value)
     }
 
@@ -130,15 +193,21 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
         id: &K,
         change: impl FnOnce(&mut T),
     ) -> Result<Option<Arc<T>>, StateError> {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(row) = rows.get_mut(id) else { return Ok(None) };
-        let mut value = T::clone(&row.value);
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only who holds the order changes rows: readers need not wait for the disk.
+        let Some(before) = self.rows.by_id(id) else { return Ok(None) };
+        let mut value = T::clone(&before);
         change(&mut value);
-        if value != *row.value {
-            self.write(id, &value)?;
-            row.value = Arc::new(value);
+        if value == *before {
+            return Ok(Some(before));
         }
-        Ok(Some(Arc::clone(&row.value)))
+        self.write(id, &value)?;
+        let after = Arc::new(value);
+        if let Some(row) = self.rows.write().get_mut(id) {
+            row.value = Arc::clone(&after);
+        }
+        self.told(Some(&before), Some(&after));
+        Ok(Some(after))
     }
 
     /// Takes a record out, on disk first. The directory stays: it is its owner's to remove.
@@ -147,24 +216,24 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     ///
     /// [`StateError::Write`] when the file cannot be removed.
     pub fn remove(&self, id: &K) -> Result<(), StateError> {
+        let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let path = (self.path)(id);
         files::remove(&path).map_err(|source| StateError::Write { path, source })?;
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let before = self.rows.write().remove(id);
+        self.told(before.map(|row| row.value).as_ref(), None);
         Ok(())
     }
 
     /// The record of this id.
     #[must_use]
     pub fn by_id(&self, id: &K) -> Option<Arc<T>> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.get(id).map(|row| Arc::clone(&row.value))
+        self.rows.by_id(id)
     }
 
     /// All records, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<T>> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        rows.values().map(|row| Arc::clone(&row.value)).collect()
+        self.rows.all()
     }
 
     /// The record whose id is, or begins with, `text`.
@@ -177,7 +246,7 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
         if let Ok(id) = text.parse::<K>() {
             return self.by_id(&id).ok_or_else(unknown);
         }
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read();
         let mut matches =
             rows.iter().filter(|(id, _)| !text.is_empty() && id.text().starts_with(text));
         match (matches.next(), matches.next()) {
@@ -192,7 +261,7 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     /// `None` if there is no such record.
     pub async fn turn(&self, id: &K) -> Option<OwnedMutexGuard<()>> {
         let turn = {
-            let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+            let rows = self.rows.read();
             Arc::clone(&rows.get(id)?.turn)
         };
         Some(turn.lock_owned().await)
@@ -201,7 +270,7 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     /// Whether a verb is under way that took this record's turn.
     #[must_use]
     pub fn is_taken(&self, id: &K) -> bool {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.read();
         rows.get(id).is_some_and(|row| row.turn.try_lock().is_err())
     }
 

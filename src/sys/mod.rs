@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod defunct;
 pub mod files;
 pub mod held;
 pub mod kernel_log;

@@ -22,8 +22,9 @@ mod test_registry;
 
 mod containers;
 mod daemon;
-mod exec;
 mod devices;
+mod events;
+mod exec;
 mod host_ports;
 mod image_volumes;
 mod layers;

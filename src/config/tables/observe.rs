@@ -37,15 +37,15 @@ table! {
     /// Metrics for Prometheus.
     Metrics = "crio.metrics" {
         /// Serves metrics.
-        enable_metrics: bool = Bool(false), LATER;
+        enable_metrics: bool = Bool(false), NOW;
         /// Which metrics there are.
-        metrics_collectors: Vec<String> = List(COLLECTORS), LATER;
+        metrics_collectors: Vec<String> = List(COLLECTORS), NOW;
         /// The address on which metrics are served.
-        metrics_host: String = Text("127.0.0.1"), LATER;
+        metrics_host: String = Text("127.0.0.1"), NOW;
         /// The port on which metrics are served.
-        metrics_port: Port = Integer(9090), LATER;
+        metrics_port: Port = Integer(9090), NOW;
         /// A unix socket on which metrics are served too.
-        metrics_socket: Option<PathBuf> = Text(""), LATER;
+        metrics_socket: Option<PathBuf> = Text(""), NOW;
         /// The certificate of the metrics server.
         metrics_cert: Option<PathBuf> = Text(""), LATER;
         /// The key of the metrics server.

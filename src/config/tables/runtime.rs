@@ -99,7 +99,7 @@ table! {
         /// The processors that containers with processors of their own may share.
         shared_cpuset: String = Text(""), LATER;
         /// Sends the events of containers to the kubelet.
-        enable_pod_events: bool = Bool(false), LATER.variable("ENABLE_POD_EVENTS");
+        enable_pod_events: bool = Bool(false), NOW.variable("ENABLE_POD_EVENTS");
         /// Turns checkpoint and restore on. The checkpoint_restore table is newer.
         enable_criu_support: bool = Bool(true), never("use [crio.checkpoint_restore]");
         /// The directory of keys for encrypted images.
