@@ -71,6 +71,7 @@ pub use types::LogLevel;
 pub use types::LogSize;
 pub use types::MessageSize;
 pub use types::Pattern;
+pub use types::PodMetrics;
 pub use types::Port;
 pub use types::RuntimeType;
 pub use types::ShortNameMode;

@@ -118,6 +118,42 @@ words! {
     }
 }
 
+words! {
+    /// A group of pod metrics.
+    PodMetrics: "all, cpu, disk, diskIO, hugetlb, memory, network, oom, pressure, process or spec" {
+        /// All of them.
+        All = "all";
+        /// Processors.
+        Cpu = "cpu";
+        /// The filesystem of the writable layer.
+        Disk = "disk";
+        /// Block devices.
+        DiskIo = "diskIO";
+        /// Huge pages.
+        Hugetlb = "hugetlb";
+        /// Memory.
+        Memory = "memory";
+        /// Network interfaces.
+        Network = "network";
+        /// Kills for want of memory.
+        Oom = "oom";
+        /// Waiting for resources.
+        Pressure = "pressure";
+        /// Processes, threads, descriptors.
+        Process = "process";
+        /// What containers were asked to be.
+        Spec = "spec";
+    }
+}
+
+impl Entry for PodMetrics {
+    const WANTED: &'static str = "an array of groups of pod metrics: all, or some of cpu, disk, \
+                                  diskIO, hugetlb, memory, network, oom, pressure, process, spec";
+    fn from_text(text: &str) -> Option<Self> {
+        Self::from_value(&Value::Text(text.to_owned()))
+    }
+}
+
 /// A TCP port; 0 lets the kernel choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Port(pub u16);

@@ -19,6 +19,7 @@ mod mounts;
 mod remove;
 mod reopen_log;
 mod start;
+mod stats;
 mod stop;
 mod update;
 mod volumes;
@@ -32,6 +33,7 @@ use tokio::sync::broadcast;
 
 pub use error::ContainerError;
 pub use facts::device_at;
+pub use stats::ContainerStats;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;
@@ -87,6 +89,7 @@ pub enum ImageVolumes {
 pub struct Containers {
     parts: Arc<Parts>,
     creates: InFlight<String, Created>,
+    looks: Arc<stats::Looks>,
 }
 
 /// The subsystems that these verbs bring together.
@@ -112,7 +115,7 @@ impl Containers {
     /// The use cases over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), creates: InFlight::default() }
+        Self { parts: Arc::new(parts), creates: InFlight::default(), looks: Arc::default() }
     }
 
     /// All containers.

@@ -27,11 +27,13 @@ impl Containers {
             | Err(ContainerError::Gone(_)) => return Ok(Change::Unchanged(())),
             Err(error) => return Err(error),
         };
-        let parts = Arc::clone(&self.parts);
+        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
         let work = async move {
             let _turn = turn;
             parts.stop(&record, Duration::ZERO).await?;
-            parts.remove_parts(&record).await.map(Change::Made)
+            parts.remove_parts(&record).await?;
+            looks.forget(&record.id);
+            Ok(Change::Made(()))
         };
         to_the_end(work).await.unwrap_or(Err(ContainerError::Vanished))
     }

@@ -1,6 +1,7 @@
 //! The RPCs on containers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cri::api;
@@ -15,6 +16,7 @@ use crate::cri::observe::observe;
 use crate::cri::runtime_service::Answer;
 use crate::cri::runtime_service::RuntimeDoor;
 use crate::cri::unbuilt::unbuilt;
+use crate::state::ContainerRecord;
 
 pub(super) async fn create(
     door: &RuntimeDoor,
@@ -73,22 +75,27 @@ pub(super) async fn list(
 ) -> Answer<api::ListContainersResponse> {
     let filter = request.filter.unwrap_or_default();
     observe("ListContainers", &filter.id, async {
-        let containers = door
-            .containers
-            .list()
-            .iter()
-            .filter(|record| id_matches(&filter.id, record.id.as_str()))
-            .filter(|record| id_matches(&filter.pod_sandbox_id, record.sandbox.as_str()))
-            .filter(|record| labels_match(&filter.label_selector, &record.config.labels))
-            .filter(|record| {
-                let state: i32 = out::container_state(record.state).into();
-                filter.state.as_ref().is_none_or(|wanted| wanted.state == state)
-            })
-            .map(|record| out::container_item(record))
-            .collect();
+        let found = matching(door, &filter);
+        let containers = found.iter().map(|record| out::container_item(record)).collect();
         Ok::<_, DoorError>(api::ListContainersResponse { containers })
     })
     .await
+}
+
+/// The containers that a filter wants.
+pub(super) fn matching(
+    door: &RuntimeDoor,
+    filter: &api::ContainerFilter,
+) -> Vec<Arc<ContainerRecord>> {
+    let mut found = door.containers.list();
+    found.retain(|record| {
+        let state: i32 = out::container_state(record.state).into();
+        id_matches(&filter.id, record.id.as_str())
+            && id_matches(&filter.pod_sandbox_id, record.sandbox.as_str())
+            && labels_match(&filter.label_selector, &record.config.labels)
+            && filter.state.as_ref().is_none_or(|wanted| wanted.state == state)
+    });
+    found
 }
 
 pub(super) async fn status(

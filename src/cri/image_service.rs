@@ -11,13 +11,14 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::catalog::ImageInfo;
 use crate::cri::api;
 use crate::cri::api::image_service_server::ImageService;
 use crate::cri::convert::RequestError;
 use crate::cri::convert::image;
 use crate::cri::error::DoorError;
+use crate::cri::lists;
 use crate::cri::observe::observe;
-use crate::cri::unbuilt::unbuilt;
 use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
@@ -40,14 +41,9 @@ impl ImageService for ImageDoor {
         &self,
         request: Request<api::ListImagesRequest>,
     ) -> Answer<api::ListImagesResponse> {
-        let filter = request.into_inner().filter.and_then(|filter| filter.image);
-        let wanted = filter.map(|spec| spec.image).unwrap_or_default();
+        let wanted = wanted(request.into_inner().filter);
         observe("ListImages", &wanted, async {
-            let found = if wanted.is_empty() {
-                self.images.list().await?
-            } else {
-                self.images.find(&wanted).await?.into_iter().collect()
-            };
+            let found = self.matching(&wanted).await?;
             let images = found.iter().map(image::to_proto).collect();
             Ok::<_, DoorError>(api::ListImagesResponse { images })
         })
@@ -56,9 +52,16 @@ impl ImageService for ImageDoor {
 
     async fn stream_images(
         &self,
-        _: Request<api::StreamImagesRequest>,
+        request: Request<api::StreamImagesRequest>,
     ) -> Answer<Self::StreamImagesStream> {
-        Err(unbuilt("StreamImages"))
+        let wanted = wanted(request.into_inner().filter);
+        observe("StreamImages", &wanted, async {
+            let found = self.matching(&wanted).await?;
+            Ok::<_, DoorError>(lists::converted(found, image::to_proto, |images| {
+                api::StreamImagesResponse { images }
+            }))
+        })
+        .await
     }
 
     async fn image_status(
@@ -145,6 +148,22 @@ impl ImageService for ImageDoor {
             })
         })
         .await
+    }
+}
+
+/// The image that a filter names; empty for all.
+fn wanted(filter: Option<api::ImageFilter>) -> String {
+    filter.and_then(|filter| filter.image).map(|spec| spec.image).unwrap_or_default()
+}
+
+impl ImageDoor {
+    /// The images that a filter wants: all, or the one it names.
+    async fn matching(&self, wanted: &str) -> Result<Vec<ImageInfo>, DoorError> {
+        Ok(if wanted.is_empty() {
+            self.images.list().await?
+        } else {
+            self.images.find(wanted).await?.into_iter().collect()
+        })
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn observe<T, E: Classify + 'static>(
 /// Questions are asked every second and are worth a line only to who debugs.
 fn log_success(rpc: &'static str, subject: &str, took: Duration) {
     let ms = took.as_millis();
-    let asks = rpc.starts_with("List") || rpc.ends_with("Status") || rpc.ends_with("FsInfo");
+    let begins = ["List", "Stream"].iter().any(|word| rpc.starts_with(word));
+    let asks = begins || ["Status", "FsInfo", "Stats"].iter().any(|word| rpc.ends_with(word));
     if asks || matches!(rpc, "Version" | "RuntimeConfig" | "ExecSync") {
         tracing::debug!(rpc, subject, ms, "done");
     } else {

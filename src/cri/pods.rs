@@ -1,6 +1,7 @@
 //! The RPCs on sandboxes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::cri::api;
 use crate::cri::convert::sandbox;
@@ -12,6 +13,7 @@ use crate::cri::observe::observe;
 use crate::cri::runtime_service::Answer;
 use crate::cri::runtime_service::RuntimeDoor;
 use crate::cri::unbuilt::unbuilt;
+use crate::state::SandboxRecord;
 
 pub(super) async fn run(
     door: &RuntimeDoor,
@@ -77,21 +79,26 @@ pub(super) async fn list(
 ) -> Answer<api::ListPodSandboxResponse> {
     let filter = request.filter.unwrap_or_default();
     observe("ListPodSandbox", &filter.id, async {
-        let items = door
-            .sandboxes
-            .list()
-            .iter()
-            .filter(|record| id_matches(&filter.id, record.id.as_str()))
-            .filter(|record| labels_match(&filter.label_selector, &record.config.labels))
-            .filter(|record| {
-                let state: i32 = out::sandbox_state(record.state).into();
-                filter.state.as_ref().is_none_or(|wanted| wanted.state == state)
-            })
-            .map(|record| out::sandbox_item(record))
-            .collect();
+        let found = matching(door, &filter);
+        let items = found.iter().map(|record| out::sandbox_item(record)).collect();
         Ok::<_, DoorError>(api::ListPodSandboxResponse { items })
     })
     .await
+}
+
+/// The sandboxes that a filter wants.
+pub(super) fn matching(
+    door: &RuntimeDoor,
+    filter: &api::PodSandboxFilter,
+) -> Vec<Arc<SandboxRecord>> {
+    let mut found = door.sandboxes.list();
+    found.retain(|record| {
+        let state: i32 = out::sandbox_state(record.state).into();
+        id_matches(&filter.id, record.id.as_str())
+            && labels_match(&filter.label_selector, &record.config.labels)
+            && filter.state.as_ref().is_none_or(|wanted| wanted.state == state)
+    });
+    found
 }
 
 pub(super) async fn update_resources(

@@ -19,6 +19,7 @@ use crate::cri::node::Node;
 use crate::cri::pods;
 use crate::cri::stats;
 use crate::cri::streaming;
+use crate::model::stats::MetricGroup;
 use crate::sandbox::Sandboxes;
 use crate::streaming::Streaming;
 
@@ -33,6 +34,8 @@ pub struct RuntimeDoor {
     pub containers: Arc<Containers>,
     /// Where exec, attach and port-forward are served.
     pub streaming: Arc<Streaming>,
+    /// The groups of pod metrics that are given out.
+    pub metric_groups: Arc<[MetricGroup]>,
 }
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;

@@ -67,6 +67,7 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
         sandboxes: parts.sandboxes,
         containers: parts.containers,
         streaming: Arc::clone(&streaming),
+        metric_groups: parts.metric_groups,
     };
     let image_door = ImageDoor { images: parts.images };
     let routes = Routes::new(

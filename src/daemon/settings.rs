@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::Pinned;
@@ -10,12 +11,14 @@ use crate::config::CgroupManager;
 use crate::config::Config;
 use crate::config::ImageVolumes;
 use crate::config::MonitorCgroup;
+use crate::config::PodMetrics;
 use crate::config::RuntimeHandler;
 use crate::config::ShortNameMode;
 use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::judge::Judge;
+use crate::model::stats::MetricGroup;
 use crate::network;
 use crate::registry;
 use crate::runtime;
@@ -215,6 +218,32 @@ pub(super) fn container(
         },
         absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
     })
+}
+
+/// The groups of pod metrics that are given out.
+pub(super) fn metric_groups(config: &Config) -> Arc<[MetricGroup]> {
+    let every = [
+        (PodMetrics::Cpu, MetricGroup::Cpu),
+        (PodMetrics::Disk, MetricGroup::Disk),
+        (PodMetrics::DiskIo, MetricGroup::DiskIo),
+        (PodMetrics::Hugetlb, MetricGroup::Hugetlb),
+        (PodMetrics::Memory, MetricGroup::Memory),
+        (PodMetrics::Network, MetricGroup::Network),
+        (PodMetrics::Oom, MetricGroup::Oom),
+        (PodMetrics::Pressure, MetricGroup::Pressure),
+        (PodMetrics::Process, MetricGroup::Process),
+        (PodMetrics::Spec, MetricGroup::Spec),
+    ];
+    let wanted = &config.stats.included_pod_metrics;
+    let is_wanted = |name| wanted.contains(&name) || wanted.contains(&PodMetrics::All);
+    every.into_iter().filter(|(name, _)| is_wanted(*name)).map(|(_, group)| group).collect()
+}
+
+/// How often statistics are collected; `None` when someone asks.
+pub(super) fn collection_period(config: &Config) -> Option<Duration> {
+    let (new, old) = (config.stats.collection_period, config.stats.stats_collection_period);
+    let seconds = if new > 0 { new } else { old };
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// What every container gets.

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::chain;
+use crate::model::stats::MetricGroup;
 use crate::runtime::Runtime;
 use crate::sandbox::Sandboxes;
 
@@ -27,6 +28,12 @@ pub(super) fn start(parts: &Parts) {
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
     let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
     supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
+    if let Some(period) = parts.collection_period {
+        let (sandboxes, groups) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.metric_groups));
+        supervise("stats", move || {
+            collect_stats(Arc::clone(&sandboxes), Arc::clone(&groups), period)
+        });
+    }
     tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
     let sandboxes = Arc::clone(&parts.sandboxes);
     supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
@@ -86,6 +93,16 @@ async fn watch_lost(sandboxes: Arc<Sandboxes>, containers: Arc<Containers>) {
             Err(error) => {
                 tracing::error!(error = chain(&error), "cannot record the end of a container");
             }
+        }
+    }
+}
+
+/// Looks at what pods and containers use every `period`, for those who ask meanwhile.
+async fn collect_stats(sandboxes: Arc<Sandboxes>, groups: Arc<[MetricGroup]>, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        if let Err(error) = sandboxes.collect_stats(Arc::clone(&groups)).await {
+            tracing::error!(error = chain(&error), "cannot collect statistics");
         }
     }
 }

@@ -10,5 +10,6 @@ pub mod names;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod stats;
 pub mod streams;
 pub mod undo;

@@ -16,6 +16,7 @@ mod cache;
 mod chain;
 mod collect;
 mod conf;
+mod counters;
 mod error;
 mod host_ports;
 mod plugin;
@@ -39,6 +40,7 @@ use crate::model::ids::SandboxId;
 use crate::model::sandbox::PortMapping;
 
 pub use collect::Collected;
+pub use counters::counters;
 pub use error::ConfError;
 pub use error::NetworkError;
 pub use error::NotReady;

@@ -23,6 +23,7 @@ mod log;
 mod monitor;
 mod pod_cgroup;
 mod runc;
+mod usage;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub use crate::runtime::monitor::Create;
 pub use crate::runtime::monitor::Created;
 pub use crate::runtime::runc::RuntimeState;
 pub use crate::runtime::runc::Status;
+pub use crate::runtime::usage::Meter;
 pub use crate::sys::cgroup::CgroupManager;
 
 use crate::sys::cgroup::CgroupError;

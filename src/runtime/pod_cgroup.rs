@@ -78,7 +78,7 @@ impl Runtime {
     }
 }
 
-fn of(id: &str) -> impl Fn(CgroupError) -> RuntimeError {
+pub(super) fn of(id: &str) -> impl Fn(CgroupError) -> RuntimeError {
     move |source| RuntimeError::Cgroup { id: id.to_owned(), source }
 }
 

@@ -83,6 +83,9 @@ pub enum SandboxError {
         /// What the kernel says.
         source: std::io::Error,
     },
+    /// What its containers use cannot be found out.
+    #[error("cannot look at the containers of pods")]
+    Stats(#[source] ContainerError),
     /// It cannot be stopped or removed before it is there.
     #[error("sandbox {0} is still being made; ask again when it is ready")]
     BeingMade(SandboxId),
@@ -112,7 +115,7 @@ impl Classify for SandboxError {
             Self::Pause(source) => source.kind(),
             Self::Runtime(source) => source.kind(),
             Self::File { source, .. } | Self::Port { source, .. } => io_kind(source),
-            Self::Container { source, .. } => source.kind(),
+            Self::Container { source, .. } | Self::Stats(source) => source.kind(),
             Self::BeingMade(_) | Self::NotReady(_) => Kind::WrongState,
             Self::Leftovers { failure, .. } => failure.kind(),
             Self::NetworkNotReady(_) | Self::Vanished => Kind::Internal,

@@ -10,6 +10,7 @@ mod infra;
 mod port_forward;
 mod remove;
 mod run;
+mod stats;
 mod stop;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 pub use error::SandboxError;
+pub use stats::PodStats;
 
 use crate::container::Containers;
 use crate::failure::chain;
@@ -58,6 +60,7 @@ pub struct Settings {
 pub struct Sandboxes {
     parts: Arc<Parts>,
     runs: InFlight<String, Ran>,
+    looks: Arc<stats::Looks>,
 }
 
 /// The subsystems that these verbs bring together.
@@ -79,7 +82,7 @@ impl Sandboxes {
     /// The use cases over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), runs: InFlight::default() }
+        Self { parts: Arc::new(parts), runs: InFlight::default(), looks: Arc::default() }
     }
 
     /// All sandboxes, without those that are still being made.

@@ -22,10 +22,12 @@ impl Sandboxes {
         let Some((id, turn)) = self.parts.begin(id).await? else {
             return Ok(Change::Unchanged(()));
         };
-        let parts = Arc::clone(&self.parts);
+        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
         let work = async move {
             let _turn = turn;
-            parts.clear_away(&id).await.map(Change::Made)
+            parts.clear_away(&id).await?;
+            looks.forget(&id);
+            Ok(Change::Made(()))
         };
         to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
     }

@@ -73,6 +73,7 @@ pub use crate::storage::staging::StagedLayer;
 pub use crate::storage::staging::Unpacked;
 pub use crate::storage::stream::Limits;
 pub use crate::storage::usage::FsUsage;
+pub use crate::storage::usage::OwnLayer;
 pub use crate::storage::usage::Usage;
 
 use crate::model::ids::LayerId;

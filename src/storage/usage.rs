@@ -1,7 +1,8 @@
 //! What things take on disk.
 //!
 //! Layers of images do not change, so what they take is written into their records when they are
-//! unpacked, or measured once. Only a container's own layer is walked each time it is asked for.
+//! unpacked, or measured once. Only a container's own layer is walked anew when it is asked for; how
+//! far, and how often, is the caller's to say.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,9 +10,11 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use rustix::fs::AtFlags;
+use rustix::fs::FileType;
 
 use crate::model::ids::ContainerId;
 use crate::model::ids::LayerId;
+use crate::model::stats::Filesystem;
 use crate::storage::Store;
 use crate::storage::error::StorageError;
 use crate::storage::layers::Layer;
@@ -83,45 +86,136 @@ impl Store {
         usage
     }
 
-    /// What a container has written to its own layer.
+    /// The layer that is a container's own, to be measured now and then.
     ///
     /// # Errors
     ///
     /// [`StorageError::ContainerMissing`], and where the index cannot be read.
-    pub fn layer_usage(&self, id: &ContainerId) -> Result<Usage, StorageError> {
+    pub fn own_layer(&self, id: &ContainerId) -> Result<OwnLayer, StorageError> {
         let layer: LayerId = self.container(id)?.layer_id()?;
-        Ok(measure(&self.layer_directory(&layer).join("diff")))
+        let directory = self.layer_directory(&layer);
+        Ok(OwnLayer { mountpoint: directory.join("merged"), diff: directory.join("diff") })
+    }
+}
+
+/// The layer that a container writes to. It stays where it is as long as the container is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnLayer {
+    mountpoint: PathBuf,
+    diff: PathBuf,
+}
+
+impl OwnLayer {
+    /// Where the container's root is mounted.
+    #[must_use]
+    pub fn mountpoint(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// What was written to it.
+    #[must_use]
+    pub fn measure(&self) -> Usage {
+        measure(&self.diff)
+    }
+
+    /// What was written to it, if that is in no more than `most` files and directories.
+    #[must_use]
+    pub fn measure_small(&self, most: u64) -> Option<Usage> {
+        measure_up_to(&self.diff, most)
+    }
+
+    /// The filesystem that it is on.
+    #[must_use]
+    pub fn filesystem(&self) -> Option<Filesystem> {
+        let found = rustix::fs::statfs(&self.diff).ok()?;
+        let block = u64::try_from(found.f_bsize).ok()?;
+        Some(Filesystem {
+            size: found.f_blocks.saturating_mul(block),
+            inodes: found.f_files,
+            inodes_free: found.f_ffree,
+        })
     }
 }
 
 /// Adds up a tree. What cannot be looked at, or goes away meanwhile, counts as nothing; no link is
 /// followed; a file with several names counts once.
 fn measure(path: &Path) -> Usage {
-    let mut usage = Usage::default();
-    let mut seen = HashSet::new();
-    if let Ok(directory) = Directory::open(path) {
-        add(&directory, 0, &mut usage, &mut seen);
-    }
-    usage
+    measure_up_to(path, u64::MAX).unwrap_or_default()
 }
 
-fn add(directory: &Directory, depth: usize, usage: &mut Usage, seen: &mut HashSet<u64>) {
-    for (name, is_directory) in directory.list().unwrap_or_default() {
-        let name = name.as_slice();
-        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        if !is_directory && stat.st_nlink > 1 && !seen.insert(stat.st_ino) {
-            continue;
+/// As [`measure`]; `None` beyond that many inodes, found without looking at more.
+fn measure_up_to(path: &Path, most: u64) -> Option<Usage> {
+    let mut walk = Walk { usage: Usage::default(), seen: HashSet::new(), most };
+    if let Ok(directory) = Directory::open(path) {
+        walk.add(&directory, 0)?;
+    }
+    Some(walk.usage)
+}
+
+struct Walk {
+    usage: Usage,
+    seen: HashSet<u64>,
+    most: u64,
+}
+
+impl Walk {
+    fn add(&mut self, directory: &Directory, depth: usize) -> Option<()> {
+        let Ok(entries) = rustix::fs::Dir::read_from(directory) else { return Some(()) };
+        for entry in entries {
+            // What else is in a directory that cannot be read on is not known.
+            let Ok(entry) = entry else { return Some(()) };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if !is_directory && stat.st_nlink > 1 && !self.seen.insert(stat.st_ino) {
+                continue;
+            }
+            if self.usage.inodes == self.most {
+                return None;
+            }
+            self.usage.inodes += 1;
+            let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
+            self.usage.bytes = self.usage.bytes.saturating_add(blocks.saturating_mul(512));
+            if is_directory
+                && depth < MAX_DEPTH
+                && let Ok(child) = directory.open_child(name.to_bytes())
+            {
+                self.add(&child, depth + 1)?;
+            }
         }
-        usage.inodes += 1;
-        let blocks = u64::try_from(stat.st_blocks).unwrap_or_default();
-        usage.bytes = usage.bytes.saturating_add(blocks.saturating_mul(512));
-        if is_directory
-            && depth < MAX_DEPTH
-            && let Ok(child) = directory.open_child(name)
-        {
-            add(&child, depth + 1, usage, seen);
-        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_added_up_and_not_beyond_a_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let diff = directory.path().join("diff");
+        std::fs::create_dir_all(diff.join("a/b")).unwrap();
+        std::fs::File::create(diff.join("a/empty")).unwrap();
+        let mut file = std::fs::File::create(diff.join("a/b/full")).unwrap();
+        std::io::Write::write_all(&mut file, &[7; 100_000]).unwrap();
+        file.sync_all().unwrap();
+        std::fs::hard_link(diff.join("a/b/full"), diff.join("again")).unwrap();
+        std::os::unix::fs::symlink("/usr", diff.join("link")).unwrap();
+        let layer = OwnLayer { mountpoint: directory.path().join("merged"), diff };
+        let usage = layer.measure();
+        assert_eq!(usage.inodes, 5);
+        assert!((100_000..200_000).contains(&usage.bytes), "{usage:?}");
+        assert_eq!(layer.measure_small(5), Some(usage));
+        assert_eq!(layer.measure_small(4), None);
+        let found = layer.filesystem().unwrap();
+        assert!(found.size > usage.bytes && found.inodes >= found.inodes_free, "{found:?}");
+        let gone = OwnLayer { mountpoint: "/nowhere".into(), diff: "/nowhere".into() };
+        assert_eq!((gone.measure(), gone.filesystem()), (Usage::default(), None));
     }
 }

@@ -7,6 +7,8 @@
 //! A path is checked when it is made and never leaves the hierarchy. The pure part (which path a
 //! parent and a name give) is apart from what touches the kernel.
 
+mod figures;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -15,6 +17,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::libc;
+
+pub use crate::sys::cgroup::figures::DeviceFigure;
+pub use crate::sys::cgroup::figures::Group;
+pub use crate::sys::cgroup::figures::Pressure;
+pub use crate::sys::cgroup::figures::Stall;
+pub use crate::sys::cgroup::figures::Table;
 
 use crate::failure::Classify;
 use crate::failure::Kind;
@@ -272,8 +280,9 @@ pub struct Cgroups {
 #[derive(Debug, Clone)]
 struct Hierarchy {
     root: PathBuf,
-    /// A cgroup of this one takes no process before its CPUs and memory nodes are set.
-    is_cpuset: bool,
+    /// The controllers of version 1 that it is mounted with; the unified one has none here.
+    controllers: Vec<String>,
+    is_unified: bool,
 }
 
 impl Cgroups {
@@ -291,18 +300,19 @@ impl Cgroups {
     }
 
     /// Reads `proc_pid_mountinfo(5)`: mount point in the fifth field, type and options behind ` - `.
-    fn parse(mountinfo: &str) -> Option<Self> {
+    pub(crate) fn parse(mountinfo: &str) -> Option<Self> {
         let (mut v1, mut unified) = (Vec::new(), Vec::new());
         for line in mountinfo.lines() {
             let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
             let Some(root) = mount.split(' ').nth(4).map(PathBuf::from) else { continue };
             let options = filesystem.rsplit(' ').next().unwrap_or_default();
-            let is_cpuset = options.split(',').any(|option| option == "cpuset");
-            match filesystem.split(' ').next() {
-                Some("cgroup") => v1.push(Hierarchy { root, is_cpuset }),
-                Some("cgroup2") => unified.push(Hierarchy { root, is_cpuset: false }),
-                _ => {}
-            }
+            let (controllers, is_unified) = match filesystem.split(' ').next() {
+                Some("cgroup") => (options.split(',').map(str::to_owned).collect(), false),
+                Some("cgroup2") => (Vec::new(), true),
+                _ => continue,
+            };
+            let kind = if is_unified { &mut unified } else { &mut v1 };
+            kind.push(Hierarchy { root, controllers, is_unified });
         }
         unified.truncate(1);
         let version = if v1.is_empty() { Version::V2 } else { Version::V1 };
@@ -407,6 +417,10 @@ impl Cgroups {
 }
 
 impl Hierarchy {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|own| own == controller)
+    }
+
     fn create(&self, path: &CgroupPath) -> io::Result<()> {
         let mut directory = self.root.clone();
         for part in path.relative().split('/').filter(|part| !part.is_empty()) {
@@ -414,7 +428,8 @@ impl Hierarchy {
             directory.push(part);
             match std::fs::create_dir(&directory) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ if self.is_cpuset => inherit_cpuset(&above, &directory)?,
+                // A cgroup takes no process before its CPUs and memory nodes are set.
+                _ if self.has("cpuset") => inherit_cpuset(&above, &directory)?,
                 _ => {}
             }
         }

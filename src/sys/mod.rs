@@ -6,6 +6,7 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod files;
+pub mod held;
 pub mod kernel_log;
 pub mod memory;
 pub mod mount;

@@ -373,6 +373,31 @@ pub fn run_in<T: Send + 'static>(
     entered.map_err(|error| enter(error.into()))
 }
 
+/// Runs something in each of these pinned network namespaces, one after another, on one thread that
+/// ends with it; `None` is the node's own. One that cannot be entered has no answer.
+///
+/// # Errors
+///
+/// [`NamespaceError::Thread`].
+pub fn run_in_each<T: Send + 'static>(
+    networks: Vec<Option<PathBuf>>,
+    work: impl Fn() -> T + Send + 'static,
+) -> Result<Vec<Option<T>>, NamespaceError> {
+    on_fresh_thread(move || {
+        let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW;
+        let run = |network: Option<PathBuf>| {
+            // A process's namespaces are those of its first thread, which never leaves the node's.
+            let file = match &network {
+                Some(pinned) => File::options().read(true).custom_flags(flags).open(pinned),
+                None => File::open("/proc/self/ns/net"),
+            };
+            nix::sched::setns(file.ok()?, CloneFlags::CLONE_NEWNET).ok()?;
+            Some(work())
+        };
+        networks.into_iter().map(run).collect()
+    })
+}
+
 fn on_fresh_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NamespaceError> {

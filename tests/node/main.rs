@@ -37,5 +37,6 @@ mod runtime;
 mod scene;
 mod shared_store;
 mod spec;
+mod stats;
 mod storage;
 mod streams;

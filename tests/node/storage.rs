@@ -290,7 +290,7 @@ fn a_container_is_mounted_counted_and_removed() {
     assert!(std::fs::read_dir(merged.join("data")).unwrap().count() == 1);
     assert!(!merged.join("etc/group").exists());
     std::fs::File::create(merged.join("written")).unwrap().set_len(0).unwrap();
-    assert_eq!(store.layer_usage(&container).unwrap().inodes, 1);
+    assert_eq!(store.own_layer(&container).unwrap().measure().inodes, 1);
     assert!(store.remove_image(&id).is_err(), "the container needs it");
 
     store.unmount(&container).unwrap();

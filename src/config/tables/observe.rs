@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::config::key::LATER;
+use crate::config::key::NOW;
 use crate::config::key::table;
+use crate::config::types::PodMetrics;
 use crate::config::types::Port;
 use crate::config::value::Fallback::Bool;
 use crate::config::value::Fallback::Integer;
@@ -68,11 +70,11 @@ table! {
     Stats = "crio.stats" {
         /// The seconds between two collections; 0 collects when asked. The key collection_period is
         /// newer.
-        stats_collection_period: u32 = Integer(0), LATER;
+        stats_collection_period: u32 = Integer(0), NOW;
         /// The seconds between two collections of statistics and pod metrics; 0 collects when asked.
-        collection_period: u32 = Integer(0), LATER.variable("COLLECTION_PERIOD");
+        collection_period: u32 = Integer(0), NOW.variable("COLLECTION_PERIOD");
         /// The groups of pod metrics that are given out: all, or some of cpu, disk, diskIO, hugetlb,
         /// memory, network, oom, pressure, process, spec.
-        included_pod_metrics: Vec<String> = List(&[]), LATER;
+        included_pod_metrics: Vec<PodMetrics> = List(&[]), NOW;
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod container;
 pub mod image;
+pub mod metrics;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod stats;
 pub mod status;
 
 use crate::failure::Classify;

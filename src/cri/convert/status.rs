@@ -34,7 +34,7 @@ pub fn container_state(state: ContainerState) -> api::ContainerState {
     }
 }
 
-fn sandbox_metadata(from: &SandboxMetadata) -> api::PodSandboxMetadata {
+pub(super) fn sandbox_metadata(from: &SandboxMetadata) -> api::PodSandboxMetadata {
     api::PodSandboxMetadata {
         name: from.name.clone(),
         uid: from.uid.clone(),
@@ -43,7 +43,7 @@ fn sandbox_metadata(from: &SandboxMetadata) -> api::PodSandboxMetadata {
     }
 }
 
-fn container_metadata(record: &ContainerRecord) -> api::ContainerMetadata {
+pub(super) fn container_metadata(record: &ContainerRecord) -> api::ContainerMetadata {
     let from = &record.config.metadata;
     api::ContainerMetadata { name: from.name.clone(), attempt: from.attempt }
 }
@@ -152,6 +152,6 @@ fn reason(record: &ContainerRecord) -> (&'static str, String) {
     }
 }
 
-fn to_map(from: &std::collections::BTreeMap<String, String>) -> HashMap<String, String> {
+pub(super) fn to_map(from: &std::collections::BTreeMap<String, String>) -> HashMap<String, String> {
     from.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }

@@ -67,7 +67,7 @@ fn mounts_tell_the_version() {
         34 30 0:30 / /proc rw - proc proc rw\n";
     let found = Cgroups::parse(hybrid).unwrap();
     assert_eq!((found.version(), found.hierarchies.len()), (Version::V1, 3));
-    assert_eq!(found.hierarchies.iter().filter(|hierarchy| hierarchy.is_cpuset).count(), 1);
+    assert_eq!(found.hierarchies.iter().filter(|hierarchy| hierarchy.has("cpuset")).count(), 1);
     assert!(Cgroups::parse("34 30 0:30 / /proc rw - proc proc rw\n").is_none());
 }
 
