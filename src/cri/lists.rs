@@ -181,7 +181,10 @@ mod tests {
         let things: Vec<usize> = (0..count).collect();
         let plain = converted(things.clone(), |thing| *thing, |chunk| chunk);
         let even = |chunk: Vec<usize>| async move {
-            Ok(chunk.into_iter().filter(|thing| thing / CHUNK % 2 == 0).collect::<Vec<_>>())
+            Ok(chunk
+                .into_iter()
+                .filter(|thing| (thing / CHUNK).is_multiple_of(2))
+                .collect::<Vec<_>>())
         };
         let asked = asked(things.clone(), even, |chunk| chunk);
         let chunks: Vec<Vec<usize>> = plain.map(Result::unwrap).collect().await;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -18,7 +17,6 @@ use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::judge::Judge;
-use crate::model::stats::MetricGroup;
 use crate::network::Network;
 use crate::registry::Registry;
 use crate::runtime::Runtime;
@@ -41,10 +39,6 @@ pub(super) struct Parts {
     pub(super) containers: Arc<Containers>,
     pub(super) sandboxes: Arc<Sandboxes>,
     pub(super) node: Node,
-    /// The groups of pod metrics that are given out.
-    pub(super) metric_groups: Arc<[MetricGroup]>,
-    /// How often statistics are collected; `None` when someone asks.
-    pub(super) collection_period: Option<Duration>,
     /// Where the sandboxes' records lie.
     pub(super) sandbox_records: PathBuf,
 }
@@ -105,18 +99,7 @@ pub(super) async fn assemble(
         pause_image: config.image.pause_image.clone(),
         warnings,
     };
-    Ok(Parts {
-        store,
-        records,
-        runtime,
-        images,
-        containers,
-        sandboxes,
-        node,
-        metric_groups: settings::metric_groups(config),
-        collection_period: settings::collection_period(config),
-        sandbox_records,
-    })
+    Ok(Parts { store, records, runtime, images, containers, sandboxes, node, sandbox_records })
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

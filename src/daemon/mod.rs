@@ -60,6 +60,10 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
     let (streaming, streams) =
         Streaming::listen(settings::streaming(config), containers, sandboxes)?;
     let streaming = Arc::new(streaming);
+    let metric_groups = settings::metric_groups(config);
+    if let Some(period) = settings::collection_period(config) {
+        tasks::collect_stats_every(period, &parts.sandboxes, &metric_groups);
+    }
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
     let runtime_door = RuntimeDoor {
@@ -67,7 +71,7 @@ async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), Dae
         sandboxes: parts.sandboxes,
         containers: parts.containers,
         streaming: Arc::clone(&streaming),
-        metric_groups: parts.metric_groups,
+        metric_groups,
     };
     let image_door = ImageDoor { images: parts.images };
     let routes = Routes::new(

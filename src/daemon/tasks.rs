@@ -28,12 +28,6 @@ pub(super) fn start(parts: &Parts) {
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
     let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
     supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
-    if let Some(period) = parts.collection_period {
-        let (sandboxes, groups) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.metric_groups));
-        supervise("stats", move || {
-            collect_stats(Arc::clone(&sandboxes), Arc::clone(&groups), period)
-        });
-    }
     tokio::spawn(collect_networks(Arc::clone(&parts.sandboxes)));
     let sandboxes = Arc::clone(&parts.sandboxes);
     supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
@@ -52,6 +46,16 @@ async fn keep_host_ports(sandboxes: Arc<Sandboxes>) {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Starts the task that looks at all pods every `period`.
+pub(super) fn collect_stats_every(
+    period: Duration,
+    sandboxes: &Arc<Sandboxes>,
+    groups: &Arc<[MetricGroup]>,
+) {
+    let (sandboxes, groups) = (Arc::clone(sandboxes), Arc::clone(groups));
+    supervise("stats", move || collect_stats(Arc::clone(&sandboxes), Arc::clone(&groups), period));
 }
 
 /// Once, when the network is ready: undoes attachments of pods that are not there any more.

@@ -204,10 +204,20 @@ fn a_pod_counts_its_containers_its_processes_and_its_traffic() {
             (attributes.id.as_str(), attributes.metadata),
             (id.as_str(), config.metadata.clone())
         );
-        let many = script(&client, "many", "for i in 1 2 3 4; do sleep 600 & done; wait");
+        let many = script(&client, "many", "for i in 1 2 3 4; do sleep 6001 & done; wait");
         let many = client.run(&id, &config, &many).await.unwrap();
-        scene::until("its processes", || scene::processes(&["sleep 600"]).len() >= 4).await;
-        let stats = pod(&mut client, &id).await.linux.unwrap();
+        let count = |stats: &api::PodSandboxStats| {
+            value(&stats.linux.as_ref().unwrap().process.as_ref().unwrap().process_count)
+        };
+        let mut stats = pod(&mut client, &id).await;
+        for _ in 0..500 {
+            if count(&stats) >= 5 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stats = pod(&mut client, &id).await;
+        }
+        let stats = stats.linux.unwrap();
         assert_eq!(stats.containers.len(), 1);
         assert_eq!(id_of(&stats.containers[0]), many);
         assert!(value(&stats.process.unwrap().process_count) >= 5);
@@ -338,6 +348,14 @@ fn lists_come_in_chunks_too() {
     });
 }
 
+/// Whether a process of the container itself runs with these words, not only its shell.
+fn is_running(words: &str) -> bool {
+    scene::processes(&[words]).into_iter().any(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"sleep")
+    })
+}
+
 async fn metrics(client: &mut Client) -> Vec<api::PodSandboxMetrics> {
     let request = api::ListPodSandboxMetricsRequest {};
     client.runtime.list_pod_sandbox_metrics(request).await.unwrap().into_inner().pod_metrics
@@ -359,9 +377,10 @@ fn metrics_are_as_they_are_described() {
         assert_eq!(described.len(), 56);
         let config = client.pod("shop");
         let id = client.run_pod(&config).await.unwrap();
-        let web = script(&client, "web", "sleep 600 & sleep 600");
+        let web = script(&client, "web", "sleep 6002 & sleep 6003; :");
         let web = client.run(&id, &config, &web).await.unwrap();
-        scene::until("its processes", || scene::processes(&["sleep 600"]).len() >= 2).await;
+        scene::until("its processes", || is_running("sleep 6002") && is_running("sleep 6003"))
+            .await;
         let found = metrics(&mut client).await;
         assert_eq!((found.len(), found[0].pod_sandbox_id.as_str()), (1, id.as_str()));
         let of_container = &found[0].container_metrics;
@@ -412,10 +431,13 @@ fn statistics_that_are_collected_are_shown_until_the_next_time() {
         let id = client.run_pod(&config).await.unwrap();
         let web = script(&client, "web", "while :; do :; done");
         let web = client.run(&id, &config, &web).await.unwrap();
-        let stats = seen(&mut client, &web, "a rate that nobody asked twice for", |stats| {
-            stats.cpu.as_ref().unwrap().usage_nano_cores.is_some()
-        });
-        let kept = stats.await.cpu.unwrap().timestamp;
+        // What was never collected yet is looked at when it is asked for.
+        let mut first = 0;
+        while first == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            first = metrics(&mut client).await[0].container_metrics[0].metrics[0].timestamp;
+        }
+        let kept = container(&mut client, &web).await.cpu.unwrap().timestamp;
         let of_pod = pod(&mut client, &id).await.linux.unwrap();
         assert!(of_pod.containers[0].cpu.as_ref().unwrap().timestamp >= kept);
         let metric = metrics(&mut client).await[0].container_metrics[0].metrics[0].clone();

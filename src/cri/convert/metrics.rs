@@ -43,10 +43,13 @@ struct Row {
     value: Value,
 }
 
+/// A value, behind its own labels.
+type Labelled = (Vec<String>, u64);
+
 /// What gives a row's values, and its labels behind the base.
 enum Value {
     One(fn(&ContainerStats) -> Option<u64>),
-    Many(&'static [&'static str], fn(&ContainerStats) -> Vec<(Vec<String>, u64)>),
+    Many(&'static [&'static str], fn(&ContainerStats) -> Vec<Labelled>),
     Interface(fn(&Interface) -> u64),
 }
 
@@ -159,14 +162,14 @@ fn device(
     stats: &ContainerStats,
     operation: &str,
     figure: fn(&DeviceIo) -> Option<u64>,
-) -> Vec<(Vec<String>, u64)> {
+) -> Vec<Labelled> {
     let wanted = stats.details.io.iter().filter(|io| io.operation == operation);
     wanted
         .filter_map(|io| Some((vec![format!("{}:{}", io.major, io.minor)], figure(io)?)))
         .collect()
 }
 
-fn each_processor(stats: &ContainerStats) -> Vec<(Vec<String>, u64)> {
+fn each_processor(stats: &ContainerStats) -> Vec<Labelled> {
     let each = &stats.details.cpu.each;
     if each.is_empty() {
         let total = stats.usage.cpu.iter();
@@ -176,7 +179,7 @@ fn each_processor(stats: &ContainerStats) -> Vec<(Vec<String>, u64)> {
     used.map(|(number, time)| (vec![format!("cpu{number:02}")], seconds(*time))).collect()
 }
 
-fn page_faults(stats: &ContainerStats) -> Vec<(Vec<String>, u64)> {
+fn page_faults(stats: &ContainerStats) -> Vec<Labelled> {
     let Some(memory) = &stats.usage.memory else { return Vec::new() };
     let mut values = Vec::new();
     for (kind, count) in [("pgfault", memory.faults), ("pgmajfault", memory.major_faults)] {
@@ -187,7 +190,7 @@ fn page_faults(stats: &ContainerStats) -> Vec<(Vec<String>, u64)> {
     values
 }
 
-fn blkio(stats: &ContainerStats) -> Vec<(Vec<String>, u64)> {
+fn blkio(stats: &ContainerStats) -> Vec<Labelled> {
     let value = |io: &DeviceIo| {
         let (major, minor) = (io.major.to_string(), io.minor.to_string());
         let device = format!("{major}:{minor}");
