@@ -86,7 +86,7 @@ fn figures_of_a_container_grow_with_what_it_does() {
         let attributes = first.attributes.as_ref().unwrap();
         assert_eq!(attributes.metadata.as_ref().unwrap().name, "busy");
         assert_eq!(attributes.labels["tier"], "front");
-        let cpu = first.cpu.clone().unwrap();
+        let cpu = first.cpu.unwrap();
         assert!(cpu.timestamp > 1_600_000_000_000_000_000, "{cpu:?}");
         assert!(cpu.usage_nano_cores.is_none(), "a rate at the first look: {cpu:?}");
         let more = seen(&mut client, &busy, "a busy loop", |stats| {
@@ -126,6 +126,25 @@ fn figures_of_a_container_grow_with_what_it_does() {
         client.remove_pod(&pod_id).await.unwrap();
         daemon
     });
+}
+
+/// The ids of what a filter finds, which must be the same in a list and in a stream.
+async fn listed_and_streamed(
+    client: &mut Client,
+    filter: api::ContainerStatsFilter,
+) -> Vec<String> {
+    let stats = containers(client, filter.clone()).await;
+    let mut listed: Vec<_> = stats.iter().map(|stats| id_of(stats).to_owned()).collect();
+    listed.sort_unstable();
+    let request = api::StreamContainerStatsRequest { filter: Some(filter) };
+    let stream = client.runtime.stream_container_stats(request).await.unwrap();
+    let chunks: Vec<_> = stream.into_inner().map(Result::unwrap).collect().await;
+    assert_eq!(chunks.len(), usize::from(!listed.is_empty()));
+    let streamed = chunks.iter().flat_map(|chunk| &chunk.container_stats);
+    let mut streamed: Vec<_> = streamed.map(id_of).collect();
+    streamed.sort_unstable();
+    assert_eq!(streamed, listed);
+    listed
 }
 
 #[test]
@@ -170,19 +189,13 @@ fn containers_are_found_by_what_they_are_and_ended_ones_are_left_out() {
             ),
             (api::ContainerStatsFilter { id: "f".repeat(64), ..filter() }, vec![]),
         ] {
-            let stats = containers(&mut client, filter.clone()).await;
-            let mut found: Vec<_> = stats.iter().map(id_of).collect();
-            let mut expected: Vec<_> = expected.into_iter().map(String::as_str).collect();
-            (found.sort_unstable(), expected.sort_unstable());
-            assert_eq!(found, expected, "{filter:?}");
-            let request = api::StreamContainerStatsRequest { filter: Some(filter) };
-            let stream = client.runtime.stream_container_stats(request).await.unwrap();
-            let chunks: Vec<_> = stream.into_inner().map(Result::unwrap).collect().await;
-            assert_eq!(chunks.len(), usize::from(!expected.is_empty()));
-            let streamed = chunks.iter().flat_map(|chunk| &chunk.container_stats);
-            let mut streamed: Vec<_> = streamed.map(id_of).collect();
-            streamed.sort_unstable();
-            assert_eq!(streamed, expected);
+            let mut expected: Vec<_> = expected.into_iter().cloned().collect();
+            expected.sort_unstable();
+            assert_eq!(
+                listed_and_streamed(&mut client, filter.clone()).await,
+                expected,
+                "{filter:?}"
+            );
         }
         let unknown = api::ContainerStatsRequest { container_id: "f".repeat(64) };
         refused(client.runtime.container_stats(unknown).await, Code::NotFound);
