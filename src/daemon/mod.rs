@@ -5,6 +5,7 @@ mod assemble;
 mod error;
 mod host;
 mod listen;
+mod protections;
 mod reconcile;
 mod serve;
 mod settings;

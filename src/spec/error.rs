@@ -115,6 +115,9 @@ pub enum SpecError {
         /// The value at fault.
         value: String,
     },
+    /// Every pair of SELinux categories is taken.
+    #[error("no pair of SELinux categories is left for another pod")]
+    NoLevelLeft,
     /// The node lacks what was asked for.
     #[error("{what} is asked for, but this node has none")]
     HostLacks {
@@ -169,7 +172,7 @@ impl Classify for SpecError {
             Self::NoProcessNamespace { .. } | Self::Propagation { .. } => Kind::WrongState,
             Self::RecursiveReadOnly { .. } => Kind::RecursiveReadOnly,
             Self::HostLacks { .. } | Self::NotBuilt { .. } => Kind::NotSupported,
-            Self::Build { .. } | Self::Annotation { .. } => Kind::Internal,
+            Self::Build { .. } | Self::Annotation { .. } | Self::NoLevelLeft => Kind::Internal,
         }
     }
 }
