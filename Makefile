@@ -1,9 +1,9 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance quickstart ci
+.PHONY: help build run test lint conformance conformance-vm quickstart ci
 
 help: ## these verbs
-	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
 
 build: ## the daemon, as target/release/crio
 	tests/setup/install.sh --build && $(CARGO) build --release --locked
@@ -19,6 +19,9 @@ lint: ## format, clippy, dependencies
 
 conformance: build ## the CRI conformance suite, critest
 	tests/conformance/run.sh
+
+conformance-vm: build ## its cases for AppArmor, SELinux and user namespaces, in virtual machines
+	tests/vm/conformance.sh
 
 quickstart: ## a signed image is pulled and run as a pod, an unsigned one is refused
 	tests/quickstart/run.sh

@@ -229,7 +229,7 @@ fn every_key_is_printed_with_its_default() {
 
 #[test]
 fn keys_that_do_nothing_are_warned_of_when_they_are_set() {
-    let text = "[crio]\ninternal_wipe = false\n[crio.runtime]\nselinux = true\nread_only = false\n\
+    let text = "[crio]\ninternal_wipe = false\n[crio.runtime]\nrdt_config_file = \"/rdt\"\nread_only = false\n\
                 allowed_devices = [\"/dev/net/tun\", \"/dev/fuse\"]\nctr_stop_timeout = 3\n[crio.image]\nno_such = 1\n";
     let node = Node::new().with("crio.conf", text).flag("insecure-registry", "10.0.0.0/8");
     assert_eq!(
@@ -240,7 +240,7 @@ fn keys_that_do_nothing_are_warned_of_when_they_are_set() {
             "/crio.conf:2: crio.internal_wipe has no effect: a start does what it finds needed",
             "the flag --insecure-registry: crio.image.insecure_registries has no effect: set insecure in registries.conf",
             "/crio.conf:7: crio.runtime.ctr_stop_timeout has no effect: this is not built yet",
-            "/crio.conf:4: crio.runtime.selinux has no effect: this is not built yet",
+            "/crio.conf:4: crio.runtime.rdt_config_file has no effect: this is not built yet",
         ]
     );
 }

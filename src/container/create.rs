@@ -19,6 +19,7 @@ use crate::container::devices;
 use crate::container::error::ContainerError;
 use crate::container::facts;
 use crate::container::judged::Judged;
+use crate::container::labels;
 use crate::container::now;
 use crate::container::volumes;
 use crate::failure::chain;
@@ -37,6 +38,7 @@ use crate::spec::facts::ResolvedMount;
 use crate::spec::facts::SandboxFacts;
 use crate::spec::facts::SandboxFiles;
 use crate::spec::facts::SandboxNamespaces;
+use crate::spec::selinux::ContainerLabels;
 use crate::spec::user::ResolvedUser;
 use crate::state::ContainerRecord;
 use crate::state::ContainerUser;
@@ -55,6 +57,7 @@ struct Draft {
     bundle: PathBuf,
     persist_dir: PathBuf,
     log: PathBuf,
+    labels: ContainerLabels,
     created: i64,
 }
 
@@ -153,6 +156,7 @@ impl Parts {
             bundle: self.store.container_run_dir(&id),
             persist_dir: self.store.container_dir(&id),
             log,
+            labels: labels::of(&config, &sandbox, &self.settings)?,
             created: now(),
             id,
             name,
@@ -162,6 +166,7 @@ impl Parts {
     }
 
     async fn build(self: &Arc<Self>, draft: &Draft, undo: &mut Undo) -> Result<(), ContainerError> {
+        self.ready_profile(&draft.config.security).await?;
         let prepared = self.prepare(draft, undo).await?;
         let created = self
             .runtime
@@ -212,7 +217,7 @@ impl Parts {
             names: vec![draft.name.clone()],
             image: judged.image.id.clone(),
             metadata: metadata(draft, &judged),
-            mount_label: None,
+            mount_label: draft.labels.mount.clone(),
         };
         let (undo_store, undo_id, log) = (store.clone(), id.clone(), draft.log.clone());
         undo.push("remove the container from the store", async move {
@@ -259,6 +264,18 @@ impl Parts {
             image_volumes: &volumes::make(how, declared, (rootfs, bundle), &user)?,
             files,
         };
+        labels::volumes(
+            &mounts.resolved,
+            draft.labels.mount.as_deref(),
+            &draft.config,
+            &draft.sandbox,
+            &self.settings,
+        )?;
+        let sandbox = &draft.sandbox;
+        let shared = [sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv()];
+        let seen = shared.iter().map(PathBuf::as_path).chain(files.passwd).chain(files.group);
+        let seen = seen.chain(found.image_volumes.iter().map(|volume| volume.source.as_path()));
+        labels::label(seen, draft.labels.mount.as_deref())?;
         let spec = self.spec(draft, &judged, rootfs, &user, &found)?;
         write_spec(draft, &spec)?;
         let asked = &draft.config.stop_signal;
@@ -311,7 +328,7 @@ impl Parts {
                     shm: Some(&shm),
                 },
                 ips: &sandbox.ips,
-                selinux: None,
+                selinux: sandbox.selinux.as_ref(),
             },
             image: &ImageFacts {
                 run: &judged.run,

@@ -15,6 +15,7 @@ use crate::runtime::RuntimeError;
 use crate::spec::error::SpecError;
 use crate::state::StateError;
 use crate::storage::StorageError;
+use crate::sys::apparmor::ApparmorError;
 
 /// A verb on containers that failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,22 @@ pub enum ContainerError {
     /// The store failed.
     #[error("the image store failed")]
     Store(#[from] StorageError),
+    /// The AppArmor profile that it is to run under is not in the kernel.
+    #[error(
+        "the AppArmor profile {0:?} is not loaded on this node; load it with apparmor_parser first"
+    )]
+    ProfileNotLoaded(String),
+    /// An SELinux label that the node's policy does not know.
+    #[error("the SELinux label {label:?} is not one of this node's policy")]
+    Label {
+        /// The label.
+        label: String,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
+    /// AppArmor failed.
+    #[error(transparent)]
+    Apparmor(#[from] ApparmorError),
     /// runc or conmon failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -134,13 +151,16 @@ impl Classify for ContainerError {
         match self {
             Self::State(source) => source.kind(),
             Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
-            Self::SandboxStopped(_) | Self::WrongState { .. } | Self::AbsentSource(_) => {
-                Kind::WrongState
-            }
+            Self::SandboxStopped(_)
+            | Self::WrongState { .. }
+            | Self::AbsentSource(_)
+            | Self::ProfileNotLoaded(_) => Kind::WrongState,
             Self::ImageVolume { .. } => Kind::ImageVolume,
             Self::SubPath { .. } | Self::IllegalSubPath(_) | Self::TooManyVolumes { .. } => {
                 Kind::InvalidRequest
             }
+            Self::Label { .. } => Kind::InvalidRequest,
+            Self::Apparmor(source) => source.kind(),
             Self::Catalog(source) => source.kind(),
             Self::OtherImage { .. } => Kind::Refused,
             Self::Judge(source) => source.kind(),

@@ -16,7 +16,9 @@ mod exec_sync;
 mod exits;
 mod facts;
 mod judged;
+mod labels;
 mod mounts;
+mod profile;
 mod remove;
 mod reopen_log;
 mod start;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub handlers: BTreeMap<String, HandlerFacts>,
     /// What this host can do.
     pub host: HostFacts,
+    /// The text of our own AppArmor profile, where it can be loaded.
+    pub own_profile: Option<String>,
     /// What becomes of the volumes that an image declares.
     pub image_volumes: ImageVolumes,
     /// Devices for every container.

@@ -13,6 +13,7 @@ use crate::container::Containers;
 use crate::cri::node::Node;
 use crate::daemon::error::DaemonError;
 use crate::daemon::host;
+use crate::daemon::protections;
 use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
@@ -49,7 +50,10 @@ pub(super) async fn assemble(
     config: &Config,
     mut warnings: Vec<String>,
 ) -> Result<Parts, DaemonError> {
-    let (host, found) = host::look();
+    let (mut host, mut found) = host::look();
+    let apparmor = protections::apparmor(config, &host).await?;
+    let (contexts, warning) = protections::selinux(config, &mut host);
+    found.extend(apparmor.warning.iter().cloned().chain(warning));
     for warning in found {
         tracing::warn!("{warning}");
         warnings.push(warning);
@@ -80,7 +84,7 @@ pub(super) async fn assemble(
         runtime: runtime.clone(),
         catalog: Arc::clone(&catalog),
         judge: judge.clone(),
-        settings: settings::container(config, handlers, host)?,
+        settings: settings::container(config, handlers, host, apparmor)?,
         exited,
         metrics: metrics.clone(),
     }));
@@ -89,6 +93,7 @@ pub(super) async fn assemble(
         network: Network::new(settings::network(config, store.runroot()))?,
         runtime: runtime.clone(),
         containers: Arc::clone(&containers),
+        labelling: sandbox::Labelling::new(contexts),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));

@@ -8,6 +8,7 @@ use crate::runtime::RuntimeError;
 use crate::spec::error::SpecError;
 use crate::storage::StorageError;
 use crate::streaming::StreamingError;
+use crate::sys::apparmor::ApparmorError;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,12 @@ pub enum DaemonError {
     /// Exec, attach and port-forward.
     #[error("cannot set the streaming server up")]
     Streaming(#[from] StreamingError),
+    /// Our own AppArmor profile.
+    #[error(transparent)]
+    Apparmor(#[from] ApparmorError),
+    /// A configured AppArmor profile.
+    #[error("the AppArmor profile {0:?} of apparmor_profile is not loaded on this node")]
+    ProfileNotLoaded(String),
     /// A configured seccomp profile.
     #[error("cannot use the seccomp profile {path}")]
     Seccomp {

@@ -46,9 +46,8 @@ pub(super) fn look() -> (HostFacts, Vec<String>) {
         oom_score_floor: (!may_raise).then(own_oom_score),
         hard_limits: if may_raise { Vec::new() } else { hard_limits() },
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
-        apparmor: std::fs::read("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|text| text.starts_with(b"Y")),
-        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+        apparmor: crate::sys::apparmor::is_enabled(),
+        selinux: crate::sys::selinux::is_enabled(),
         devices: host_devices(Path::new("/dev")),
         masked_paths: thermal_throttles(),
     };

@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod listen;
 mod metrics;
+mod protections;
 mod reconcile;
 mod serve;
 mod settings;

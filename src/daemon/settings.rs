@@ -17,6 +17,7 @@ use crate::config::ShortNameMode;
 use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
+use crate::daemon::protections::Apparmor;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::model::container::Device;
@@ -221,12 +222,14 @@ pub(super) fn container(
     config: &Config,
     handlers: BTreeMap<String, HandlerFacts>,
     host: HostFacts,
+    apparmor: Apparmor,
 ) -> Result<container::Settings, DaemonError> {
     Ok(container::Settings {
         log_dir: config.root.log_dir.clone(),
-        defaults: defaults(config)?,
+        defaults: Defaults { apparmor: apparmor.default, ..defaults(config)? },
         handlers,
         host,
+        own_profile: apparmor.own_profile,
         image_volumes: match config.image.image_volumes {
             ImageVolumes::Mkdir => container::ImageVolumes::Mkdir,
             ImageVolumes::Bind => container::ImageVolumes::Bind,
@@ -287,6 +290,7 @@ fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
         },
         privileged_seccomp: from.privileged_seccomp_profile.as_deref().map(profile).transpose()?,
         device_ownership_from_security_context: from.device_ownership_from_security_context,
+        hostnetwork_disable_selinux: from.hostnetwork_disable_selinux,
         pids_limit: from.pids_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0),
         ..Defaults::default()
     })

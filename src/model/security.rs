@@ -82,6 +82,15 @@ pub struct SelinuxOptions {
     pub level: String,
 }
 
+/// SELinux labels, `user:role:type:level`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelinuxLabels {
+    /// Of processes.
+    pub process: String,
+    /// Of files made and mounted for them.
+    pub mount: String,
+}
+
 /// Which supplementary groups a process gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SupplementalGroupsPolicy {

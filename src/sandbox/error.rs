@@ -35,6 +35,14 @@ pub enum SandboxError {
     /// A sysctl that a pod may not set, or a cgroup parent of the wrong kind.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// An SELinux label that the node's policy does not know.
+    #[error("the SELinux label {label:?} is not one of this node's policy")]
+    Label {
+        /// The label.
+        label: String,
+        /// What the kernel says.
+        source: std::io::Error,
+    },
     /// No network can be had.
     #[error("the network is not ready")]
     NetworkNotReady(#[from] NotReady),
@@ -108,6 +116,7 @@ impl Classify for SandboxError {
         match self {
             Self::State(source) => source.kind(),
             Self::UnknownHandler { .. } => Kind::NotFound,
+            Self::Label { .. } => Kind::InvalidRequest,
             Self::NotBuilt(_) => Kind::NotSupported,
             Self::Spec(source) => source.kind(),
             Self::Network(source) => source.kind(),

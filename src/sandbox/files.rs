@@ -11,6 +11,7 @@ use crate::sys::files;
 use crate::sys::files::Durability;
 use crate::sys::files::Links;
 use crate::sys::mount;
+use crate::sys::selinux;
 
 /// The size of a pod's `/dev/shm`, in bytes, as in the whole field.
 const SHM_SIZE: u64 = 64 * 1024 * 1024;
@@ -22,8 +23,13 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sandbo
     move |source| SandboxError::File { action, path, source }
 }
 
-/// Makes the directory and the files; the shared memory only for a pod that has its own IPC.
-pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxError> {
+/// Makes the directory and the files; the shared memory only for a pod that has its own IPC. What
+/// containers see has the SELinux label, where one is given.
+pub(super) fn make(
+    record: &SandboxRecord,
+    own_ipc: bool,
+    label: Option<&str>,
+) -> Result<(), SandboxError> {
     let directory = &record.run_dir;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o711).create(directory).map_err(failed("create", directory))?;
@@ -44,7 +50,12 @@ pub(super) fn make(record: &SandboxRecord, own_ipc: bool) -> Result<(), SandboxE
     if own_ipc {
         let shm = record.shm();
         std::fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
-        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777).map_err(failed("mount", &shm))?;
+        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777, label).map_err(failed("mount", &shm))?;
+    }
+    for path in [record.hostname_file(), record.containerenv(), record.resolv_conf()] {
+        if let Some(label) = label {
+            selinux::set_label(&path, label).map_err(failed("label", &path))?;
+        }
     }
     Ok(())
 }

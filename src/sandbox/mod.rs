@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod infra;
+mod labels;
 mod port_forward;
 mod remove;
 mod run;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 pub use error::SandboxError;
+pub use labels::Labelling;
 pub use stats::PodStats;
 
 use crate::container::Containers;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub runtime: Runtime,
     /// The verbs on containers: a pod that stops, stops what is in it.
     pub containers: Arc<Containers>,
+    /// SELinux labels.
+    pub labelling: Labelling,
     /// The configuration.
     pub settings: Settings,
 }

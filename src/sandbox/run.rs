@@ -21,6 +21,7 @@ use crate::sandbox::blocking;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::files;
 use crate::sandbox::infra;
+use crate::sandbox::labels;
 use crate::sandbox::now;
 use crate::sandbox::pod_network;
 use crate::spec::sysctls;
@@ -65,7 +66,7 @@ impl Parts {
         // The names of the pins are written down before the pins are made.
         record.namespaces = self.future_pins(&record);
         // Kept until the end, and over the way back: nobody stops or removes what is half made.
-        let _turn = self.records.sandboxes.insert_taken(&id, record.clone())?;
+        let _turn = self.label_and_insert(&mut record)?;
         let mut undo = Undo::default();
         let (parts, undo_id) = (Arc::clone(self), id.clone());
         undo.push("clear the sandbox away", async move {
@@ -142,6 +143,7 @@ impl Parts {
             infra: None,
             hostname,
             handler,
+            selinux: None,
             id,
             config,
         })
@@ -223,7 +225,8 @@ impl Parts {
     ) -> Result<Option<Infra>, SandboxError> {
         let (parts, record) = (Arc::clone(self), record.clone());
         blocking(move || {
-            files::make(&record, record.namespaces.ipc.is_some())?;
+            let label = labels::of_mounts(&record)?;
+            files::make(&record, record.namespaces.ipc.is_some(), label.as_deref())?;
             infra::start(&record, &parts.runtime)
         })
         .await

@@ -121,6 +121,9 @@ pub enum SpecError {
         /// Their names.
         names: String,
     },
+    /// Every pair of SELinux categories is taken.
+    #[error("no pair of SELinux categories is left for another pod")]
+    NoLevelLeft,
     /// The node lacks what was asked for.
     #[error("{what} is asked for, but this node has none")]
     HostLacks {
@@ -176,7 +179,7 @@ impl Classify for SpecError {
             Self::NoProcessNamespace { .. } | Self::Propagation { .. } => Kind::WrongState,
             Self::RecursiveReadOnly { .. } => Kind::RecursiveReadOnly,
             Self::HostLacks { .. } | Self::NotBuilt { .. } => Kind::NotSupported,
-            Self::Build { .. } | Self::Annotation { .. } => Kind::Internal,
+            Self::Build { .. } | Self::Annotation { .. } | Self::NoLevelLeft => Kind::Internal,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
+use crate::model::security::SelinuxLabels;
 use crate::oci::image_config::RunConfig;
 use crate::spec::cdi::Edits;
 use crate::spec::process::Ulimit;
@@ -124,15 +125,6 @@ pub struct MadeFiles<'a> {
     pub group: Option<&'a Path>,
     /// For `/etc/localtime`: the configured time zone.
     pub localtime: Option<&'a Path>,
-}
-
-/// SELinux labels, `user:role:type:level`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SelinuxLabels {
-    /// Of processes.
-    pub process: String,
-    /// Of mounts made for the container.
-    pub mount: String,
 }
 
 /// What a container takes from its image.

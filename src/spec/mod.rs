@@ -8,18 +8,19 @@
 //! Not here: user namespaces, hooks of the node's own, NRI.
 
 pub mod annotations;
+pub mod apparmor;
 pub mod capabilities;
 pub mod cdi;
 mod devices;
 pub mod error;
 pub mod facts;
-mod labels;
 mod mounts;
 mod namespaces;
 pub mod paths;
 pub mod process;
 pub mod resources;
 pub mod seccomp;
+pub mod selinux;
 pub mod sysctls;
 pub mod user;
 
@@ -43,7 +44,9 @@ pub fn container(facts: &ContainerFacts<'_>) -> Result<Spec, SpecError> {
     if security.privileged && !facts.sandbox.config.security.privileged {
         return Err(SpecError::PrivilegedInSandbox { sandbox: facts.sandbox.id.to_string() });
     }
-    let process = process::container(facts)?;
+    let selinux = selinux::container(facts)?;
+    let mut process = process::container(facts)?;
+    process.set_selinux_label(selinux.process);
     let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().clone());
     let seccomp = seccomp::container(facts, &bounding.unwrap_or_default())?;
     let mounts = mounts::container(facts)?;
@@ -63,7 +66,7 @@ pub fn container(facts: &ContainerFacts<'_>) -> Result<Spec, SpecError> {
         .set_rootfs_propagation(mounts.root_propagation.map(str::to_owned))
         .set_masked_paths(Some(masked))
         .set_readonly_paths(Some(paths::readonly(security)?))
-        .set_mount_label(labels::selinux_mount(facts))
+        .set_mount_label(selinux.mount)
         .set_sysctl(None);
     let mut root = Root::default();
     root.set_path(facts.rootfs.to_path_buf());

@@ -9,11 +9,11 @@ use oci_spec::runtime::User;
 
 use crate::model::container::ContainerConfig;
 use crate::oci::image_config::RunConfig;
+use crate::spec::apparmor;
 use crate::spec::capabilities;
 use crate::spec::error::SpecError;
 use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::HostFacts;
-use crate::spec::labels;
 use crate::spec::paths;
 use crate::spec::user::ResolvedUser;
 
@@ -269,8 +269,11 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Process, SpecError
         .set_rlimits((!limits.is_empty()).then_some(limits))
         .set_no_new_privileges(Some(config.security.no_new_privs))
         .set_oom_score_adj(Some(oom_score(config.resources.oom_score_adj, host)))
-        .set_apparmor_profile(labels::apparmor(facts)?)
-        .set_selinux_label(labels::selinux_process(facts));
+        .set_apparmor_profile(apparmor::wanted(
+            &facts.config.security,
+            &facts.defaults.apparmor,
+            facts.host.apparmor,
+        )?);
     Ok(process)
 }
 

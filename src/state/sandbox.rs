@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
 use crate::model::sandbox::SandboxState;
+use crate::model::security::SelinuxLabels;
 use crate::state::table::Record;
 
 /// What is known of a sandbox.
@@ -38,6 +39,9 @@ pub struct SandboxRecord {
     pub run_dir: PathBuf,
     /// The runtime handler that was chosen.
     pub handler: String,
+    /// Its SELinux labels, with a level that no other sandbox has.
+    #[serde(default)]
+    pub selinux: Option<SelinuxLabels>,
 }
 
 impl SandboxRecord {

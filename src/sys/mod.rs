@@ -3,6 +3,7 @@
 //! Only here is `unsafe` allowed and only here are processes started. Nothing here knows what a
 //! pod or an image is.
 
+pub mod apparmor;
 pub mod beneath;
 pub mod cgroup;
 pub mod defunct;
@@ -16,6 +17,7 @@ pub mod netlink;
 pub mod pause;
 pub mod process;
 pub mod pty;
+pub mod selinux;
 pub mod seqpacket;
 pub mod socket;
 pub mod sysctl;

@@ -70,13 +70,18 @@ pub fn mount_overlay(home: &Path, target: &Path, overlay: &OverlayOptions) -> io
 }
 
 /// Mounts a tmpfs of at most `size` bytes on `target`: no devices, no set-user-id, no programs.
+/// Everything in it has the SELinux label, where one is given.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn mount_tmpfs(target: &Path, size: u64, mode: u32) -> io::Result<()> {
+pub fn mount_tmpfs(target: &Path, size: u64, mode: u32, label: Option<&str>) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let data = CString::new(format!("mode={mode:o},size={size}")).map_err(io::Error::other)?;
+    let mut data = format!("mode={mode:o},size={size}");
+    if let Some(label) = label {
+        data.push_str(&format!(",context=\"{label}\""));
+    }
+    let data = CString::new(data).map_err(io::Error::other)?;
     Ok(rustix::mount::mount("shm", target, "tmpfs", flags, data.as_c_str())?)
 }
 

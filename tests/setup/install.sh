@@ -5,7 +5,8 @@
 # milliseconds and works offline. Services of the packages are not started. Not here: Rust itself
 # (rustup, as the README says), Go (go.sh), cargo-deny (lint.sh).
 #
-# Usage: install.sh [--build | --run | --test]   (--test, the default, includes the other two)
+# Usage: install.sh [--build | --run | --test | --vm]   (--test, the default, includes build and run; --vm is
+# what virtual machines need, beside --test)
 set -euo pipefail
 
 what=${1:---test}
@@ -57,11 +58,22 @@ tests() {
     echo util-linux-extra || echo util-linux)")
 }
 
+vm() {
+  need mmdebstrap mmdebstrap
+  need qemu-system-x86_64 qemu-system-x86
+  need mke2fs e2fsprogs
+  need depmod kmod
+  need cpio cpio
+  need ssh openssh-client
+  need python3 python3
+}
+
 case $what in
   --build) build ;;
+  --vm) build; run; tests; vm ;;
   --run) build; run ;;
   --test) build; run; tests ;;
-  *) echo "usage: install.sh [--build | --run | --test]" >&2; exit 2 ;;
+  *) echo "usage: install.sh [--build | --run | --test | --vm]" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then

@@ -61,14 +61,14 @@ table! {
         default_env: Vec<Assignment> = List(&[]), NOW;
         /// Resource limits for every container, as nofile=1024:2048. Without, they are the daemon's.
         default_ulimits: Vec<Ulimit> = List(&[]), NOW;
-        /// Labels the processes and files of pods with SELinux.
-        selinux: bool = Bool(false), LATER;
+        /// Labels the processes and files of pods, where the kernel has SELinux on.
+        selinux: bool = Bool(true), NOW;
         /// A file with the default seccomp profile; empty takes the built-in one.
         seccomp_profile: Option<PathBuf> = Text(""), NOW;
         /// A file with a seccomp profile for privileged containers; empty is none.
         privileged_seccomp_profile: Option<PathBuf> = Text(""), NOW;
         /// The default AppArmor profile, or unconfined.
-        apparmor_profile: String = Text("crio-default"), LATER;
+        apparmor_profile: String = Text("crio-default"), NOW;
         /// Directories of OCI hooks.
         hooks_dir: Vec<PathBuf> = List(&["/usr/share/containers/oci/hooks.d"]), LATER;
         /// A file of mounts for every container.
@@ -127,7 +127,7 @@ table! {
         /// The time zone of containers; Local is that of the node.
         timezone: String = Text(""), LATER.alias("tz").variable("CONTAINER_TIME_ZONE");
         /// Leaves SELinux out for pods on the node's network.
-        hostnetwork_disable_selinux: bool = Bool(true), LATER;
+        hostnetwork_disable_selinux: bool = Bool(true), NOW;
         /// Leaves the host ports of pods alone.
         disable_hostport_mapping: bool = Bool(false), NOW.variable("DISABLE_HOSTPORT_MAPPING");
         /// The map of user ids for every container.
