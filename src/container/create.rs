@@ -15,6 +15,7 @@ use crate::container::Containers;
 use crate::container::Created;
 use crate::container::Parts;
 use crate::container::blocking;
+use crate::container::devices;
 use crate::container::error::ContainerError;
 use crate::container::facts;
 use crate::container::judged::Judged;
@@ -69,6 +70,7 @@ struct Prepared {
 struct Found<'a> {
     mounts: &'a [ResolvedMount<'a>],
     image_volumes: &'a [MadeVolume],
+    devices: &'a devices::Found,
     files: MadeFiles<'a>,
 }
 
@@ -247,7 +249,9 @@ impl Parts {
         let mounts = self.find_mounts(&draft.config.mounts, &draft.id, namespace)?;
         let how = self.settings.image_volumes;
         let declared = judged.run.volumes.as_ref();
+        let (additional, dirs) = (&self.settings.additional_devices, &self.settings.cdi_spec_dirs);
         let found = Found {
+            devices: &devices::find(&draft.config, additional, dirs)?,
             mounts: &mounts.resolved,
             image_volumes: &volumes::make(how, declared, (rootfs, bundle), &user)?,
             files,
@@ -319,7 +323,8 @@ impl Parts {
             host: &self.settings.host,
             mounts: found.mounts,
             image_volumes: found.image_volumes,
-            devices: &facts::devices(&config.devices)?,
+            devices: &found.devices.devices,
+            cdi: &found.devices.edits,
             seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
             files: found.files,
             cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,

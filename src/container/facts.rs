@@ -1,20 +1,13 @@
 //! Looks at the host and the image for what a container's spec depends on. Blocks.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use oci_spec::runtime::LinuxDeviceType;
-
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerConfig;
-use crate::model::container::Device;
 use crate::model::security::SecurityProfile;
 use crate::oci::image_config::RunConfig;
-use crate::spec::facts::ResolvedDevice;
 use crate::spec::process;
 use crate::spec::user;
 use crate::spec::user::ResolvedUser;
@@ -101,53 +94,6 @@ fn write_with(
     Ok(Some(path))
 }
 
-/// The numbers of the requested devices; a directory stands for every device in it.
-pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> {
-    let mut resolved = Vec::new();
-    for device in requested {
-        let path = Path::new(&device.host_path);
-        let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
-        if !metadata.is_dir() {
-            let found = device_at(&device.container_path, &metadata, &device.permissions);
-            let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no device");
-            resolved.push(found.ok_or_else(|| failed("use the device", path)(odd()))?);
-            continue;
-        }
-        for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
-            let entry = entry.map_err(failed("list the devices in", path))?;
-            let inside = Path::new(&device.container_path).join(entry.file_name());
-            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-            let inside = inside.to_string_lossy();
-            resolved.extend(device_at(&inside, &metadata, &device.permissions));
-        }
-    }
-    Ok(resolved)
-}
-
-/// A device as its metadata tells; `None` for what is no device.
-#[must_use]
-pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
-    let kind = metadata.file_type();
-    let kind = if kind.is_char_device() {
-        LinuxDeviceType::C
-    } else if kind.is_block_device() {
-        LinuxDeviceType::B
-    } else {
-        return None;
-    };
-    let number = metadata.rdev();
-    Some(ResolvedDevice {
-        path: path.to_owned(),
-        kind,
-        major: i64::try_from(nix::sys::stat::major(number)).ok()?,
-        minor: i64::try_from(nix::sys::stat::minor(number)).ok()?,
-        mode: Some(metadata.permissions().mode() & 0o7777),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        access: access.to_owned(),
-    })
-}
-
 /// The bytes of a seccomp profile of the node, where one is asked for.
 pub(super) fn seccomp_profile(asked: &SecurityProfile) -> Result<Option<Vec<u8>>, ContainerError> {
     let SecurityProfile::Localhost(name) = asked else { return Ok(None) };
@@ -168,27 +114,4 @@ pub(super) fn prepare_log(path: &Path) -> Result<(), ContainerError> {
         files::remove(path).map_err(failed("remove the dangling link", path))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_no_device() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let device = Device {
-            host_path: file.path().to_string_lossy().into_owned(),
-            container_path: "/dev/x".into(),
-            permissions: "r".into(),
-        };
-        assert!(devices(&[device]).is_err());
-        let null = Device {
-            host_path: "/dev/null".into(),
-            container_path: "/dev/x".into(),
-            permissions: "r".into(),
-        };
-        let found = devices(&[null]).unwrap();
-        assert_eq!((found[0].major, found[0].minor), (1, 3));
-    }
 }

@@ -9,6 +9,7 @@
 
 mod attach;
 mod create;
+mod devices;
 mod error;
 mod exec;
 mod exec_sync;
@@ -31,12 +32,14 @@ use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 
+pub use devices::device_at;
 pub use error::ContainerError;
 pub use facts::device_at;
 pub use stats::ContainerStats;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;
+use crate::model::container::Device;
 use crate::model::ids::ContainerId;
 use crate::model::in_flight::InFlight;
 use crate::runtime::Runtime;
@@ -68,6 +71,10 @@ pub struct Settings {
     pub host: HostFacts,
     /// What becomes of the volumes that an image declares.
     pub image_volumes: ImageVolumes,
+    /// Devices for every container.
+    pub additional_devices: Vec<Device>,
+    /// Where CDI specifications are; a later directory counts more.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Sources of mounts that are not made as directories when they are missing.
     pub absent_mount_sources_to_reject: Vec<PathBuf>,
 }

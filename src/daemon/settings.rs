@@ -18,6 +18,7 @@ use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::judge::Judge;
+use crate::model::container::Device;
 use crate::model::stats::MetricGroup;
 use crate::network;
 use crate::registry;
@@ -216,6 +217,8 @@ pub(super) fn container(
             ImageVolumes::Bind => container::ImageVolumes::Bind,
             ImageVolumes::Ignore => container::ImageVolumes::Ignore,
         },
+        additional_devices: config.runtime.additional_devices.iter().map(device).collect(),
+        cdi_spec_dirs: config.runtime.cdi_spec_dirs.clone(),
         absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
     })
 }
@@ -272,6 +275,14 @@ fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
         pids_limit: from.pids_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0),
         ..Defaults::default()
     })
+}
+
+fn device(from: &crate::config::Device) -> Device {
+    Device {
+        container_path: from.container.to_string_lossy().into_owned(),
+        host_path: from.host.to_string_lossy().into_owned(),
+        permissions: from.permissions.clone(),
+    }
 }
 
 fn ulimit(from: &crate::config::Ulimit) -> Option<Ulimit> {

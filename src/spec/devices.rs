@@ -19,9 +19,6 @@ pub(super) struct Devices {
 
 /// Gives a container's devices.
 pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Devices, SpecError> {
-    if !facts.config.cdi_devices.is_empty() {
-        return Err(SpecError::NotBuilt { what: "CDI devices" });
-    }
     let all = facts.config.security.privileged && !facts.handler.privileged_without_host_devices;
     let mut devices = Devices { nodes: Vec::new(), rules: vec![everything(all)] };
     for device in facts.host.devices.iter().filter(|_| all) {

@@ -115,6 +115,12 @@ pub enum SpecError {
         /// The value at fault.
         value: String,
     },
+    /// CDI devices that no specification has, or two that count the same.
+    #[error("unresolvable CDI devices {names}: no specification on this node has them, or two do")]
+    UnknownCdiDevices {
+        /// Their names.
+        names: String,
+    },
     /// The node lacks what was asked for.
     #[error("{what} is asked for, but this node has none")]
     HostLacks {
@@ -163,6 +169,7 @@ impl Classify for SpecError {
             | Self::SwapBelowMemory { .. }
             | Self::NoSuchUser { .. }
             | Self::NoSuchGroup { .. }
+            | Self::UnknownCdiDevices { .. }
             | Self::TooLarge { .. }
             | Self::SeccompJson { .. }
             | Self::Seccomp { .. } => Kind::InvalidRequest,

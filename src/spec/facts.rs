@@ -18,6 +18,7 @@ use crate::model::ids::ImageId;
 use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
 use crate::oci::image_config::RunConfig;
+use crate::spec::cdi::Edits;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
 use crate::spec::user::ResolvedUser;
@@ -51,6 +52,8 @@ pub struct ContainerFacts<'a> {
     pub image_volumes: &'a [MadeVolume],
     /// The requested devices, and the configured additional ones, with their numbers.
     pub devices: &'a [ResolvedDevice],
+    /// What CDI devices change besides.
+    pub cdi: &'a [Edits],
     /// The JSON of the requested `Localhost` seccomp profile.
     pub seccomp_profile: Option<&'a [u8]>,
     /// Files made for this container.

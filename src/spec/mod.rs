@@ -5,10 +5,11 @@
 //! test. A part that cannot be made as asked is an error; nothing is silently weaker than asked,
 //! but for what the host itself may not give (`HostFacts::bounding`, limits, OOM score).
 //!
-//! Not here: user namespaces, CDI devices (refused with a clear text), hooks, NRI.
+//! Not here: user namespaces, hooks of the node's own, NRI.
 
 pub mod annotations;
 pub mod capabilities;
+pub mod cdi;
 mod devices;
 pub mod error;
 pub mod facts;
@@ -75,6 +76,7 @@ pub fn container(facts: &ContainerFacts<'_>) -> Result<Spec, SpecError> {
         .set_hostname(hostname(facts))
         .set_annotations(Some(annotations::container(facts, &seccomp.reference)?))
         .set_linux(Some(linux));
+    cdi::apply(&mut spec, facts.cdi)?;
     Ok(spec)
 }
 

@@ -133,6 +133,7 @@ impl Fixture {
             mounts: &[],
             image_volumes: &[],
             devices: &self.devices,
+            cdi: &[],
             seccomp_profile: self.profile.as_deref(),
             files: MadeFiles::default(),
             cgroups_path: "/kubepods/crio-a",
@@ -302,13 +303,6 @@ fn what_is_not_built_is_not_supported() {
     let mut fixture = Fixture::default();
     fixture.config.security.namespaces.user_namespace = Some(UserNamespace::default());
     assert_eq!(fixture.refused().to_string(), "user namespaces are not supported yet");
-    let mut fixture = Fixture::default();
-    fixture.config.cdi_devices = vec!["vendor.com/gpu=0".into()];
-    let error = fixture.refused();
-    assert_eq!(
-        (error.to_string().as_str(), error.kind()),
-        ("CDI devices are not supported yet", Kind::NotSupported)
-    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod test_registry;
 
 mod containers;
 mod daemon;
+mod devices;
 mod exec;
 mod host_ports;
 mod image_volumes;

@@ -193,6 +193,7 @@ impl Story {
             mounts: &mounts,
             image_volumes: &[],
             devices: &self.devices,
+            cdi: &[],
             seccomp_profile: None,
             files: MadeFiles::default(),
             cgroups_path: &cgroup,

@@ -111,9 +111,9 @@ table! {
         /// The devices that pods may ask for by annotation.
         allowed_devices: Vec<PathBuf> = List(&["/dev/fuse", "/dev/net/tun"]), LATER;
         /// Devices for every container, as /dev/sdc:/dev/xvdc:rwm.
-        additional_devices: Vec<Device> = List(&[]), LATER;
+        additional_devices: Vec<Device> = List(&[]), NOW;
         /// Directories of CDI specifications.
-        cdi_spec_dirs: Vec<PathBuf> = List(&["/etc/cdi", "/var/run/cdi"]), LATER;
+        cdi_spec_dirs: Vec<PathBuf> = List(&["/etc/cdi", "/var/run/cdi"]), NOW;
         /// Gives devices in a container to the user it runs as.
         device_ownership_from_security_context: bool = Bool(false), NOW.no_variable();
         /// Sources of mounts that are not made as directories when they are missing.

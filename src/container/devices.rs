@@ -1,0 +1,199 @@
+//! Devices of the node for a container: those asked for, those every container gets, and those of
+//! CDI specifications, which are read anew each time. Blocks.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxDeviceType;
+
+use crate::container::error::ContainerError;
+use crate::model::container::ContainerConfig;
+use crate::model::container::Device;
+use crate::spec::cdi;
+use crate::spec::cdi::DeviceNode;
+use crate::spec::cdi::Edits;
+use crate::spec::cdi::Loaded;
+use crate::spec::facts::ResolvedDevice;
+use crate::sys::files;
+use crate::sys::files::Links;
+
+/// The largest CDI specification that is read, in bytes.
+const SPEC_LIMIT: u64 = 4 * 1024 * 1024;
+/// The most CDI specifications that are read.
+const MOST_SPECS: usize = 1024;
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::File { action, path, source }
+}
+
+/// The devices of a container with their numbers, and what CDI changes besides.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// All devices.
+    pub(super) devices: Vec<ResolvedDevice>,
+    /// The edits of the CDI devices.
+    pub(super) edits: Vec<Edits>,
+}
+
+/// Finds all devices of a container.
+pub(super) fn find(
+    config: &ContainerConfig,
+    additional: &[Device],
+    spec_dirs: &[PathBuf],
+) -> Result<Found, ContainerError> {
+    let mut found = Found { devices: resolve(additional)?, edits: Vec::new() };
+    found.devices.extend(resolve(&config.devices)?);
+    let mut names = cdi::annotated(&config.annotations);
+    names.extend(config.cdi_devices.iter().cloned());
+    if names.is_empty() {
+        return Ok(found);
+    }
+    let (loaded, faults) = load(spec_dirs);
+    found.edits = cdi::edits(&loaded, &names).map_err(|source| {
+        for fault in faults {
+            tracing::warn!(fault, "a CDI specification is left out");
+        }
+        source
+    })?;
+    for node in found.edits.iter().flat_map(|edits| &edits.device_nodes) {
+        found.devices.push(of_node(node)?);
+    }
+    Ok(found)
+}
+
+/// The specifications in these directories, and what is wrong with those that cannot be used.
+fn load(directories: &[PathBuf]) -> (Vec<Loaded>, Vec<String>) {
+    let (mut loaded, mut faults) = (Vec::new(), Vec::new());
+    for (priority, directory) in directories.iter().enumerate() {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths.into_iter().take(MOST_SPECS) {
+            let yaml = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => false,
+                Some("yaml" | "yml") => true,
+                _ => continue,
+            };
+            let text = files::read(&path, SPEC_LIMIT, Links::Follow)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+            match text.and_then(|text| cdi::parse(&text, yaml)) {
+                Ok(spec) => loaded.push(Loaded { priority, spec }),
+                Err(fault) => faults.push(format!("{}: {fault}", path.display())),
+            }
+        }
+    }
+    (loaded, faults)
+}
+
+/// A device of a specification; what it does not say is as on the node.
+fn of_node(node: &DeviceNode) -> Result<ResolvedDevice, ContainerError> {
+    let host = if node.host_path.is_empty() { &node.path } else { &node.host_path };
+    let access = if node.permissions.is_empty() { "rwm" } else { &node.permissions };
+    let kind = match node.kind.as_str() {
+        "b" => Some(LinuxDeviceType::B),
+        "c" | "u" => Some(LinuxDeviceType::C),
+        "p" => Some(LinuxDeviceType::P),
+        _ => None,
+    };
+    let mut device = match (kind, node.major, node.minor) {
+        (Some(kind), Some(major), Some(minor)) => ResolvedDevice {
+            path: node.path.clone(),
+            kind,
+            major,
+            minor,
+            mode: None,
+            uid: 0,
+            gid: 0,
+            access: access.to_owned(),
+        },
+        _ => {
+            let host = Path::new(host);
+            let metadata = std::fs::metadata(host).map_err(failed("find the device", host))?;
+            device_at(&node.path, &metadata, access)
+                .ok_or_else(|| failed("use the device", host)(no_device()))?
+        }
+    };
+    device.mode = node.file_mode.or(device.mode);
+    device.uid = node.uid.unwrap_or(device.uid);
+    device.gid = node.gid.unwrap_or(device.gid);
+    Ok(device)
+}
+
+fn no_device() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no device")
+}
+
+/// The numbers of the requested devices; a directory stands for every device in it.
+fn resolve(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> {
+    let mut resolved = Vec::new();
+    for device in requested {
+        let path = Path::new(&device.host_path);
+        let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
+        if !metadata.is_dir() {
+            let found = device_at(&device.container_path, &metadata, &device.permissions);
+            resolved.push(found.ok_or_else(|| failed("use the device", path)(no_device()))?);
+            continue;
+        }
+        for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
+            let entry = entry.map_err(failed("list the devices in", path))?;
+            let inside = Path::new(&device.container_path).join(entry.file_name());
+            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+            let inside = inside.to_string_lossy();
+            resolved.extend(device_at(&inside, &metadata, &device.permissions));
+        }
+    }
+    Ok(resolved)
+}
+
+/// A device as its metadata tells; `None` for what is no device.
+#[must_use]
+pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
+    let kind = metadata.file_type();
+    let kind = if kind.is_char_device() {
+        LinuxDeviceType::C
+    } else if kind.is_block_device() {
+        LinuxDeviceType::B
+    } else {
+        return None;
+    };
+    let number = metadata.rdev();
+    Some(ResolvedDevice {
+        path: path.to_owned(),
+        kind,
+        major: i64::try_from(nix::sys::stat::major(number)).ok()?,
+        minor: i64::try_from(nix::sys::stat::minor(number)).ok()?,
+        mode: Some(metadata.permissions().mode() & 0o7777),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        access: access.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_no_device() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let device = Device {
+            host_path: file.path().to_string_lossy().into_owned(),
+            container_path: "/dev/x".into(),
+            permissions: "r".into(),
+        };
+        assert!(resolve(&[device]).is_err());
+        let null = Device {
+            host_path: "/dev/null".into(),
+            container_path: "/dev/x".into(),
+            permissions: "r".into(),
+        };
+        let found = resolve(&[null]).unwrap();
+        assert_eq!((found[0].major, found[0].minor), (1, 3));
+    }
+}
