@@ -37,4 +37,5 @@ mod scene;
 mod shared_store;
 mod spec;
 mod storage;
+mod streaming;
 mod streams;
