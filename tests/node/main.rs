@@ -41,4 +41,5 @@ mod shared_store;
 mod spec;
 mod stats;
 mod storage;
+mod streaming;
 mod streams;

@@ -45,7 +45,9 @@ pub(crate) fn cni_directory() -> Option<PathBuf> {
 /// A program's path, from `PATH` and where programs of an administrator are.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/sbin", "/usr/bin", "/usr/libexec/podman", "/usr/libexec/crio"];
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/bin");
+    let more =
+        ["/usr/sbin", "/sbin", "/usr/bin", "/usr/libexec/podman", "/usr/libexec/crio", built];
     std::env::split_paths(&path)
         .chain(more.map(PathBuf::from))
         .map(|directory| directory.join(name))
