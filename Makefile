@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm quickstart ci
+.PHONY: help build run test lint conformance conformance-vm bench quickstart ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ conformance: build ## the CRI conformance suite, critest
 
 conformance-vm: build ## its cases for AppArmor, SELinux and user namespaces, in virtual machines
 	tests/vm/conformance.sh
+
+bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock
+	tests/bench/run.sh $(SOCKET)
 
 quickstart: ## a signed image is pulled and run as a pod, an unsigned one is refused
 	tests/quickstart/run.sh

@@ -59,7 +59,7 @@ node_policy() {
   echo "$1" >"$NODE/policy.json"
 }
 
-# node_start BINARY: starts the daemon and waits for its socket; the log is $NODE/crio.log
+# node_start COMMAND...: starts the daemon and waits for its socket; the log is $NODE/crio.log
 node_start() {
   local runc
   runc=$(command -v runc)
@@ -75,7 +75,7 @@ node_start() {
 	runtime_root = "$NODE/runc"
 	monitor_path = "$(command -v conmon)"
 	TOML
-  "$1" --config "$NODE/crio.conf" --config-dir "$NODE/crio.conf.d" \
+  "$@" --config "$NODE/crio.conf" --config-dir "$NODE/crio.conf.d" \
     --listen "$NODE/crio.sock" --root "$NODE/storage" --runroot "$NODE/storage-run" --storage-driver overlay \
     --log-dir "$NODE/pods" --log-level info --version-file "$NODE/version" --clean-shutdown-file "$NODE/clean.shutdown" \
     --cgroup-manager cgroupfs --conmon-cgroup pod --namespaces-dir "$NODE/ns" \
