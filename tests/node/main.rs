@@ -25,6 +25,7 @@ mod daemon;
 mod host_ports;
 mod image_volumes;
 mod layers;
+mod limits;
 mod mounts;
 mod network;
 mod pause;
