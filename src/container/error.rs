@@ -127,6 +127,18 @@ pub enum ContainerError {
         /// The state needed.
         needed: &'static str,
     },
+    /// A memory limit below what is in use: the kernel would have to kill for it.
+    #[error(
+        "container {id} uses {used} bytes of memory; a limit of {limit} is below that and would have it killed"
+    )]
+    MemoryInUse {
+        /// Which.
+        id: ContainerId,
+        /// In use now, in bytes.
+        used: u64,
+        /// The limit that was asked for, in bytes.
+        limit: i64,
+    },
     /// It does not die.
     #[error(
         "container {0} still runs although it was killed; its processes may hang in the kernel"
@@ -153,6 +165,7 @@ impl Classify for ContainerError {
             Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
             Self::SandboxStopped(_)
             | Self::WrongState { .. }
+            | Self::MemoryInUse { .. }
             | Self::AbsentSource(_)
             | Self::ProfileNotLoaded(_) => Kind::WrongState,
             Self::ImageVolume { .. } => Kind::ImageVolume,

@@ -12,7 +12,8 @@ impl Containers {
     /// # Errors
     ///
     /// [`ContainerError::WrongState`] when the container is over, [`ContainerError::Spec`] for
-    /// limits that cannot be, [`ContainerError::Runtime`] when the kernel refuses them.
+    /// limits that cannot be, [`ContainerError::MemoryInUse`] for a limit below what is used,
+    /// [`ContainerError::Runtime`] when the kernel refuses them.
     pub async fn update(&self, id: &str, wanted: Resources) -> Result<(), ContainerError> {
         let parts = &self.parts;
         let (record, _turn) = parts.begin(id).await?;
@@ -27,6 +28,12 @@ impl Containers {
         let handler = parts.settings.handlers.get(&record.handler);
         let least = handler.map_or(0, |handler| handler.least_memory);
         let limits = linux_resources(&wanted, &parts.settings.host, least)?;
+        if let Some(used) = parts.runtime.memory_in_use(&record.cgroup_parent, &record.id)?
+            && u64::try_from(wanted.memory_limit).is_ok_and(|limit| limit > 0 && limit < used)
+        {
+            let (id, limit) = (record.id.clone(), wanted.memory_limit);
+            return Err(ContainerError::MemoryInUse { id, used, limit });
+        }
         parts.runtime.update(&record.handler, &record.id, &limits).await?;
         parts.records.containers.update(&record.id, |record| {
             merge(&mut record.config.resources, wanted);

@@ -73,6 +73,25 @@ impl Runtime {
         reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
     }
 
+    /// How much memory a container uses now, in bytes, the page cache included: what the kernel holds
+    /// against its limit. `None` where nobody counts it.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`].
+    pub fn memory_in_use(
+        &self,
+        parent: &str,
+        id: &ContainerId,
+    ) -> Result<Option<u64>, RuntimeError> {
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        let cgroups = self.cgroups().map_err(&failed)?;
+        let group = cgroups.group(&path);
+        let v2 = group.number("memory", "memory.current");
+        Ok(v2.or_else(|| group.number("memory", "memory.usage_in_bytes")))
+    }
+
     fn manager(&self) -> CgroupManager {
         self.settings().cgroup_manager
     }

@@ -28,6 +28,7 @@ mod exec;
 mod host_ports;
 mod image_volumes;
 mod layers;
+mod limits;
 mod mounts;
 mod network;
 mod pause;

@@ -59,6 +59,12 @@ pub(crate) fn has_cgroup_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").is_file()
 }
 
+/// Whether this process, and so a daemon it starts, may make processes safer from being killed for
+/// memory than they are (`proc(5)`, `oom_score_adj`).
+pub(crate) fn may_lower_oom_score() -> bool {
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE).unwrap_or(false)
+}
+
 /// A command of the host, for the stories only.
 #[allow(clippy::disallowed_methods, reason = "stories start programs as a user does")]
 pub(crate) fn command(name: impl AsRef<OsStr>) -> Command {
