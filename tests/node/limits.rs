@@ -32,10 +32,7 @@ fn read(path: &std::path::Path) -> String {
     text.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
 }
 
-fn update(
-    id: &str,
-    limits: api::LinuxContainerResources,
-) -> api::UpdateContainerResourcesRequest {
+fn update(id: &str, limits: api::LinuxContainerResources) -> api::UpdateContainerResourcesRequest {
     api::UpdateContainerResourcesRequest {
         container_id: id.to_owned(),
         linux: Some(limits),
@@ -48,7 +45,8 @@ fn a_memory_limit_below_what_is_used_is_refused_and_changes_nothing() {
     scene::story(&[], |daemon, mut client| async move {
         let (pod, pod_id) = pod(&mut client).await;
         // What lies in a tmpfs is memory of who wrote it.
-        let text = "dd if=/dev/zero of=/dev/shm/held bs=1M count=40 2>/dev/null; echo held; sleep 600";
+        let text =
+            "dd if=/dev/zero of=/dev/shm/held bs=1M count=40 2>/dev/null; echo held; sleep 600";
         let mut container = script(&client, "web", text);
         container.linux.as_mut().unwrap().resources = Some(api::LinuxContainerResources {
             memory_limit_in_bytes: 128 << 20,
@@ -63,8 +61,7 @@ fn a_memory_limit_below_what_is_used_is_refused_and_changes_nothing() {
             cpu_shares: 256,
             ..Default::default()
         };
-        let answer =
-            client.runtime.update_container_resources(update(&id, lower(20 << 20))).await;
+        let answer = client.runtime.update_container_resources(update(&id, lower(20 << 20))).await;
         let words = refused(answer, Code::FailedPrecondition);
         assert!(words.contains("20971520") && words.contains("uses"), "{words}");
         assert_eq!(read(&limit), (128_u64 << 20).to_string());
@@ -122,8 +119,7 @@ fn the_node_s_limits_on_processes_and_open_files_hold_for_every_container() {
         },
         |daemon, mut client| async move {
             let (pod, pod_id) = pod(&mut client).await;
-            let id =
-                client.run(&pod_id, &pod, &script(&client, "web", "sleep 600")).await.unwrap();
+            let id = client.run(&pod_id, &pod, &script(&client, "web", "sleep 600")).await.unwrap();
             let files = said(&mut client, &id, "ulimit -Sn; ulimit -Hn").await;
             assert_eq!(files, "300\n400");
             assert_eq!(read(&cgroup_file(&pod, &id, "pids.max", "pids.max")), "20");

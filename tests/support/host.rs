@@ -62,7 +62,8 @@ pub(crate) fn has_cgroup_v2() -> bool {
 /// Whether this process, and so a daemon it starts, may make processes safer from being killed for
 /// memory than they are (`proc(5)`, `oom_score_adj`).
 pub(crate) fn may_lower_oom_score() -> bool {
-    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE).unwrap_or(false)
+    caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_RESOURCE)
+        .unwrap_or(false)
 }
 
 /// A command of the host, for the stories only.

@@ -30,6 +30,7 @@ fn sandbox(records: &Records, pod: &str) -> SandboxId {
         hostname: String::new(),
         run_dir: "/run".into(),
         handler: "runc".into(),
+        selinux: None,
     };
     records.sandboxes.insert(&id, record).unwrap();
     id
