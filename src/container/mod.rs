@@ -34,7 +34,6 @@ use tokio::sync::broadcast;
 
 pub use devices::device_at;
 pub use error::ContainerError;
-pub use facts::device_at;
 pub use stats::ContainerStats;
 
 use crate::catalog::Catalog;
