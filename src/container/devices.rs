@@ -54,11 +54,10 @@ pub(super) fn find(
         return Ok(found);
     }
     let (loaded, faults) = load(spec_dirs);
-    found.edits = cdi::edits(&loaded, &names).map_err(|source| {
+    found.edits = cdi::edits(&loaded, &names).inspect_err(|_| {
         for fault in faults {
             tracing::warn!(fault, "a CDI specification is left out");
         }
-        source
     })?;
     for node in found.edits.iter().flat_map(|edits| &edits.device_nodes) {
         found.devices.push(of_node(node)?);
