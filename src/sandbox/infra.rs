@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::failure::chain;
 use crate::runtime::Runtime;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::labels;
 use crate::state::Infra;
 use crate::state::SandboxRecord;
 use crate::sys::namespace;
@@ -21,6 +22,7 @@ pub(super) fn start(
 ) -> Result<Option<Infra>, SandboxError> {
     let namespaces = &record.namespaces;
     let Some(pin) = &namespaces.pid else { return Ok(None) };
+    let label = labels::of_mounts(record)?;
     let parent = record.config.cgroup_parent.clone();
     let mut enter = |pid: i32| {
         runtime
@@ -31,6 +33,7 @@ pub(super) fn start(
         program: Path::new(pause::THIS_PROGRAM),
         name: record.id.as_str(),
         user: None,
+        label: label.as_deref(),
         oom_score_adj: Some(OOM_SCORE),
         net: namespaces.net.as_deref(),
         ipc: namespaces.ipc.as_deref(),

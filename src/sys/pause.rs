@@ -68,6 +68,8 @@ pub struct Start<'a> {
     pub ipc: Option<&'a Path>,
     /// The pinned UTS namespace to join.
     pub uts: Option<&'a Path>,
+    /// The SELinux label of its empty root; the containers of the pod see that root.
+    pub label: Option<&'a str>,
     /// Its `oom_score_adj`, as far as the kernel lets this program set it.
     pub oom_score_adj: Option<i32>,
     /// The file to pin the process namespace at; it must not exist.

@@ -79,6 +79,7 @@ fn request<'a>(pin: &'a Path, before: &'a mut dyn FnMut(i32) -> io::Result<()>) 
         net: None,
         ipc: None,
         uts: None,
+        label: None,
         oom_score_adj: Some(500),
         pin_pid_at: pin,
         before_run: before,

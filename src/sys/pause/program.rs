@@ -58,10 +58,10 @@ const READY: u8 = b'r';
 const FAILED: u8 = b'e';
 
 /// How a request begins.
-const MAGIC: &[u8] = b"crio-pause 1";
+const MAGIC: &[u8] = b"crio-pause 2";
 
-/// How many fields a request has: the magic, four namespaces, `oom_score_adj`.
-const FIELDS: usize = 6;
+/// How many fields a request has: the magic, four namespaces, `oom_score_adj`, the root's label.
+const FIELDS: usize = 7;
 
 /// The user and group that a pause process has; pause images use the same.
 const NOBODY: u32 = 65535;
@@ -107,6 +107,7 @@ pub(super) fn message(request: &Start<'_>) -> Vec<u8> {
         path(request.ipc),
         path(request.uts),
         adjust.into_bytes(),
+        request.label.unwrap_or_default().as_bytes().to_vec(),
     ];
     let mut message = fields.join(&0);
     message.push(0);
@@ -186,7 +187,7 @@ fn make(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>) -> Result<(), Failed> {
     }
     let mut buffer = [0; libc::PIPE_BUF];
     let fields = read_request(stdin, &mut buffer).map_err(at(0))?;
-    let [_, user, net, ipc, uts, adjust] = fields;
+    let [_, user, net, ipc, uts, adjust, label] = fields;
     if !adjust.is_empty() {
         // A negative value needs CAP_SYS_RESOURCE, which a daemon in a container may not have.
         let file = File::options().write(true).open("/proc/self/oom_score_adj");
@@ -198,7 +199,7 @@ fn make(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>) -> Result<(), Failed> {
     join(ipc, CloneFlags::CLONE_NEWIPC).map_err(at(3))?;
     join(uts, CloneFlags::CLONE_NEWUTS).map_err(at(4))?;
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(at(6))?;
-    empty_root().map_err(at(7))?;
+    empty_root(label).map_err(at(7))?;
     match clone_first().map_err(at(8))? {
         0 => match be_first(stdin, stdout, null) {
             Ok(never) => match never {},
@@ -244,13 +245,16 @@ fn join(path: &[u8], kind: CloneFlags) -> io::Result<()> {
 
 /// Makes a read-only directory without anything in it the root, and lets go of every other mount,
 /// so that none of the host's is kept busy and nobody in the pod sees one through `/proc/1/root`.
-fn empty_root() -> io::Result<()> {
+fn empty_root(label: &[u8]) -> io::Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     let filesystem = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let filesystem = filesystem.as_fd();
     rustix::mount::fsconfig_set_string(filesystem, "mode", "0555")?;
     rustix::mount::fsconfig_set_string(filesystem, "size", "4k")?;
+    if !label.is_empty() {
+        rustix::mount::fsconfig_set_string(filesystem, "context", label)?;
+    }
     rustix::mount::fsconfig_create(filesystem)?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
         | MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -369,6 +373,7 @@ mod tests {
             net: Some(Path::new("/run/netns/a b")),
             ipc: None,
             uts: Some(Path::new("/run/utsns/c")),
+            label: Some("u:r:t:s0:c1,c2"),
             oom_score_adj: Some(-998),
             pin_pid_at: Path::new("/x"),
             before_run: &mut |_| Ok(()),
@@ -377,13 +382,13 @@ mod tests {
         let mut buffer = [0; libc::PIPE_BUF];
         let fields = read_request(from.as_fd(), &mut buffer).unwrap();
         let expected: [&[u8]; FIELDS] =
-            [MAGIC, b"", b"/run/netns/a b", b"", b"/run/utsns/c", b"-998"];
+            [MAGIC, b"", b"/run/netns/a b", b"", b"/run/utsns/c", b"-998", b"u:r:t:s0:c1,c2"];
         assert_eq!(fields, expected);
     }
 
     #[test]
     fn half_a_request_and_a_foreign_one_are_refused() {
-        for bytes in [&b"crio-pause 1\0\0\0"[..], b"something\0\0\0\0\0\0"] {
+        for bytes in [&b"crio-pause 2\0\0\0"[..], b"something\0\0\0\0\0\0\0"] {
             let (from, to) = nix::unistd::pipe().unwrap();
             File::from(to).write_all(bytes).unwrap();
             assert!(read_request(from.as_fd(), &mut [0; libc::PIPE_BUF]).is_err());
