@@ -1,20 +1,13 @@
 //! Looks at the host and the image for what a container's spec depends on. Blocks.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use oci_spec::runtime::LinuxDeviceType;
-
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerConfig;
-use crate::model::container::Device;
 use crate::model::security::SecurityProfile;
 use crate::oci::image_config::RunConfig;
-use crate::spec::facts::ResolvedDevice;
 use crate::spec::process;
 use crate::spec::user;
 use crate::spec::user::ResolvedUser;
@@ -31,7 +24,10 @@ const PROFILE_LIMIT: u64 = 1024 * 1024;
 /// Where a relative name of a seccomp profile is looked up, as the kubelet has it.
 const PROFILE_ROOT: &str = "/var/lib/kubelet/seccomp";
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+pub(super) fn failed(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> ContainerError {
     let path = path.to_owned();
     move |source| ContainerError::File { action, path, source }
 }
@@ -68,15 +64,17 @@ impl Accounts {
     }
 
     /// Writes the image's files with the line that the user lacks in each, where it lacks one.
+    /// They belong to the container's root, `owner` on the node.
     pub(super) fn write(
         &self,
         user: &ResolvedUser,
         directory: &Path,
+        owner: u32,
     ) -> Result<(Option<PathBuf>, Option<PathBuf>), ContainerError> {
+        let (passwd, group) = (directory.join("passwd"), directory.join("group"));
         let passwd =
-            write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), directory, "passwd")?;
-        let group =
-            write_with(self.group.as_deref(), user.group_line.as_deref(), directory, "group")?;
+            write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), passwd, owner)?;
+        let group = write_with(self.group.as_deref(), user.group_line.as_deref(), group, owner)?;
         Ok((passwd, group))
     }
 }
@@ -86,8 +84,8 @@ impl Accounts {
 fn write_with(
     bytes: Option<&[u8]>,
     line: Option<&str>,
-    directory: &Path,
-    name: &str,
+    path: PathBuf,
+    owner: u32,
 ) -> Result<Option<PathBuf>, ContainerError> {
     let (Some(bytes), Some(line)) = (bytes, line) else { return Ok(None) };
     let mut text = bytes.to_vec();
@@ -96,56 +94,10 @@ fn write_with(
     }
     text.extend_from_slice(line.trim_end().as_bytes());
     text.push(b'\n');
-    let path = directory.join(name);
-    files::replace(&path, &text, 0o644, Durability::Process).map_err(failed("write", &path))?;
+    files::replace(&path, &text, 0o644, Durability::Process)
+        .and_then(|()| std::os::unix::fs::chown(&path, Some(owner), Some(owner)))
+        .map_err(failed("write", &path))?;
     Ok(Some(path))
-}
-
-/// The numbers of the requested devices; a directory stands for every device in it.
-pub(super) fn devices(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> {
-    let mut resolved = Vec::new();
-    for device in requested {
-        let path = Path::new(&device.host_path);
-        let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
-        if !metadata.is_dir() {
-            let found = device_at(&device.container_path, &metadata, &device.permissions);
-            let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no device");
-            resolved.push(found.ok_or_else(|| failed("use the device", path)(odd()))?);
-            continue;
-        }
-        for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
-            let entry = entry.map_err(failed("list the devices in", path))?;
-            let inside = Path::new(&device.container_path).join(entry.file_name());
-            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-            let inside = inside.to_string_lossy();
-            resolved.extend(device_at(&inside, &metadata, &device.permissions));
-        }
-    }
-    Ok(resolved)
-}
-
-/// A device as its metadata tells; `None` for what is no device.
-#[must_use]
-pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
-    let kind = metadata.file_type();
-    let kind = if kind.is_char_device() {
-        LinuxDeviceType::C
-    } else if kind.is_block_device() {
-        LinuxDeviceType::B
-    } else {
-        return None;
-    };
-    let number = metadata.rdev();
-    Some(ResolvedDevice {
-        path: path.to_owned(),
-        kind,
-        major: i64::try_from(nix::sys::stat::major(number)).ok()?,
-        minor: i64::try_from(nix::sys::stat::minor(number)).ok()?,
-        mode: Some(metadata.permissions().mode() & 0o7777),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        access: access.to_owned(),
-    })
 }
 
 /// The bytes of a seccomp profile of the node, where one is asked for.
@@ -168,27 +120,4 @@ pub(super) fn prepare_log(path: &Path) -> Result<(), ContainerError> {
         files::remove(path).map_err(failed("remove the dangling link", path))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_no_device() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let device = Device {
-            host_path: file.path().to_string_lossy().into_owned(),
-            container_path: "/dev/x".into(),
-            permissions: "r".into(),
-        };
-        assert!(devices(&[device]).is_err());
-        let null = Device {
-            host_path: "/dev/null".into(),
-            container_path: "/dev/x".into(),
-            permissions: "r".into(),
-        };
-        let found = devices(&[null]).unwrap();
-        assert_eq!((found[0].major, found[0].minor), (1, 3));
-    }
 }

@@ -9,6 +9,7 @@
 
 mod attach;
 mod create;
+mod devices;
 mod error;
 mod exec;
 mod exec_sync;
@@ -20,6 +21,7 @@ mod remove;
 mod reopen_log;
 mod start;
 mod stop;
+mod target;
 mod update;
 mod volumes;
 
@@ -31,7 +33,6 @@ use std::time::SystemTime;
 use tokio::sync::broadcast;
 
 pub use error::ContainerError;
-pub use facts::device_at;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;

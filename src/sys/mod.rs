@@ -6,6 +6,7 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod files;
+pub mod idmap;
 pub mod kernel_log;
 pub mod memory;
 pub mod mount;
@@ -18,4 +19,5 @@ pub mod seqpacket;
 pub mod socket;
 pub mod sysctl;
 pub mod systemd;
+pub mod user_ns;
 pub mod xattr;
