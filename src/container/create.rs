@@ -3,6 +3,8 @@
 //! Every step pushes its way back. A request that fails leaves nothing; a request whose caller went
 //! away goes on, and its container is the answer to the same request asked again.
 
+use std::borrow::Cow;
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::container::facts;
 use crate::container::judged::Judged;
 use crate::container::labels;
 use crate::container::now;
+use crate::container::target::Target;
 use crate::container::volumes;
 use crate::failure::chain;
 use crate::model::container::ContainerConfig;
@@ -46,6 +49,7 @@ use crate::state::SandboxRecord;
 use crate::storage::NewContainer;
 use crate::sys::files;
 use crate::sys::files::Durability;
+use crate::sys::user_ns::IdMap;
 
 /// A container on its way: what each step found out.
 #[derive(Clone)]
@@ -67,6 +71,8 @@ struct Prepared {
     mounts: Vec<Mount>,
     user: ContainerUser,
     stop_signal: String,
+    /// Held until the runtime has joined it.
+    _target: Option<Target>,
 }
 
 /// What was found and made for a container on this node.
@@ -75,6 +81,7 @@ struct Found<'a> {
     image_volumes: &'a [MadeVolume],
     devices: &'a devices::Found,
     files: MadeFiles<'a>,
+    target: Option<&'a Target>,
 }
 
 impl Containers {
@@ -218,6 +225,7 @@ impl Parts {
             image: judged.image.id.clone(),
             metadata: metadata(draft, &judged),
             mount_label: draft.labels.mount.clone(),
+            id_map: id_map(&draft.sandbox),
         };
         let (undo_store, undo_id, log) = (store.clone(), id.clone(), draft.log.clone());
         undo.push("remove the container from the store", async move {
@@ -229,7 +237,15 @@ impl Parts {
         let (parts, input) = (Arc::clone(self), draft.clone());
         blocking(move || {
             store.create_container(new)?;
-            let rootfs = store.mount(&id)?;
+            let user_namespace = match &input.sandbox.namespaces.user {
+                Some(path) => Some(File::open(path).map_err(|source| ContainerError::File {
+                    action: "open the user namespace",
+                    path: path.clone(),
+                    source,
+                })?),
+                None => None,
+            };
+            let rootfs = store.mount(&id, user_namespace.as_ref())?;
             parts.write_bundle(&input, judged, &rootfs)
         })
         .await
@@ -249,7 +265,8 @@ impl Parts {
             path: bundle.clone(),
             source,
         })?;
-        let (passwd, group) = accounts.write(&user, bundle)?;
+        let owner = id_map(&draft.sandbox).map_or(0, |map| map.host);
+        let (passwd, group) = accounts.write(&user, bundle, owner)?;
         facts::prepare_log(&draft.log)?;
         let files =
             MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None };
@@ -258,11 +275,13 @@ impl Parts {
         let how = self.settings.image_volumes;
         let declared = judged.run.volumes.as_ref();
         let (additional, dirs) = (&self.settings.additional_devices, &self.settings.cdi_spec_dirs);
+        let target = self.target(&draft.sandbox, &draft.config)?;
         let found = Found {
             devices: &devices::find(&draft.config, additional, dirs)?,
             mounts: &mounts.resolved,
             image_volumes: &volumes::make(how, declared, (rootfs, bundle), &user)?,
             files,
+            target: target.as_ref(),
         };
         labels::volumes(
             &mounts.resolved,
@@ -287,6 +306,7 @@ impl Parts {
             user: ContainerUser { uid: user.uid, gid: user.gid, groups },
             mounts: mounts.recorded,
             judged,
+            _target: target,
         })
     }
 
@@ -306,6 +326,10 @@ impl Parts {
         // A pod in the node's IPC namespace shares the node's memory too.
         let own_ipc = namespaces.ipc.is_some();
         let shm = if own_ipc { sandbox.shm() } else { PathBuf::from("/dev/shm") };
+        let mut host = Cow::Borrowed(&self.settings.host);
+        if config.security.privileged {
+            host.to_mut().devices = devices::on_node(Path::new("/dev"));
+        }
         let spec = crate::spec::container(&ContainerFacts {
             id: &draft.id,
             name: &draft.name,
@@ -319,6 +343,7 @@ impl Parts {
                     ipc: namespaces.ipc.as_deref(),
                     uts: namespaces.uts.as_deref(),
                     pid: namespaces.pid.as_deref(),
+                    user: namespaces.user.as_deref(),
                 },
                 hostname: &sandbox.hostname,
                 files: SandboxFiles {
@@ -340,7 +365,7 @@ impl Parts {
             rootfs,
             user,
             defaults: &self.settings.defaults,
-            host: &self.settings.host,
+            host: &host,
             mounts: found.mounts,
             image_volumes: found.image_volumes,
             devices: &found.devices.devices,
@@ -348,33 +373,18 @@ impl Parts {
             seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
             files: found.files,
             cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,
-            target_pid: self.target_pid_namespace(config)?.as_deref(),
+            target_pid: found.target.map(Target::path).as_deref(),
             log_path: &draft.log,
             created: &created_text(draft.created),
         })?;
         Ok(spec)
     }
+}
 
-    /// The process namespace of the container that the request targets.
-    fn target_pid_namespace(
-        &self,
-        config: &ContainerConfig,
-    ) -> Result<Option<PathBuf>, ContainerError> {
-        let options = &config.security.namespaces;
-        if options.pid != crate::model::security::NamespaceMode::Target {
-            return Ok(None);
-        }
-        let target = self.records.containers.find(&options.target_id)?;
-        if target.state != ContainerState::Running {
-            return Err(ContainerError::WrongState {
-                id: target.id.clone(),
-                verb: "share the process namespace of",
-                state: target.state,
-                needed: "running",
-            });
-        }
-        Ok(Some(PathBuf::from(format!("/proc/{}/ns/pid", target.pid))))
-    }
+/// The ids of the sandbox's user namespace, where it has one.
+fn id_map(sandbox: &SandboxRecord) -> Option<IdMap> {
+    let map = sandbox.config.security.namespaces.user_namespace?;
+    Some(IdMap { host: map.host_id, length: map.length })
 }
 
 /// Writes `config.json` for the runtime, and again where it outlives a reboot.

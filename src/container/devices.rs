@@ -23,6 +23,8 @@ use crate::sys::files::Links;
 
 /// The largest CDI specification that is read, in bytes.
 const SPEC_LIMIT: u64 = 4 * 1024 * 1024;
+/// Devices of the node that a privileged container does not get: it has its own.
+const OWN_DEVICES: &[&str] = &["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console"];
 /// The most CDI specifications that are read.
 const MOST_SPECS: usize = 1024;
 
@@ -151,8 +153,7 @@ fn resolve(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> 
 }
 
 /// A device as its metadata tells; `None` for what is no device.
-#[must_use]
-pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
+fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Option<ResolvedDevice> {
     let kind = metadata.file_type();
     let kind = if kind.is_char_device() {
         LinuxDeviceType::C
@@ -172,6 +173,25 @@ pub fn device_at(path: &str, metadata: &std::fs::Metadata, access: &str) -> Opti
         gid: metadata.gid(),
         access: access.to_owned(),
     })
+}
+
+/// All device nodes below `/dev`, without those that a container has of its own.
+pub(super) fn on_node(directory: &Path) -> Vec<ResolvedDevice> {
+    let mut devices = Vec::new();
+    let Ok(entries) = std::fs::read_dir(directory) else { return devices };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        if OWN_DEVICES.iter().any(|own| Path::new(own) == path) {
+            continue;
+        }
+        if metadata.is_dir() {
+            devices.extend(on_node(&path));
+        } else if let Some(text) = path.to_str() {
+            devices.extend(device_at(text, &metadata, "rwm"));
+        }
+    }
+    devices
 }
 
 #[cfg(test)]

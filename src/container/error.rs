@@ -115,6 +115,14 @@ pub enum ContainerError {
     /// runc or conmon failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The container whose process namespace is asked for is in another pod.
+    #[error("container {target} is not in sandbox {sandbox}: its processes cannot be shared")]
+    TargetElsewhere {
+        /// The container.
+        target: ContainerId,
+        /// The sandbox of the request.
+        sandbox: SandboxId,
+    },
     /// The container is not in a state for this verb.
     #[error("container {id} is {state:?}; to {verb} it, it must be {needed}")]
     WrongState {
@@ -176,6 +184,7 @@ impl Classify for ContainerError {
             Self::Apparmor(source) => source.kind(),
             Self::Catalog(source) => source.kind(),
             Self::OtherImage { .. } => Kind::Refused,
+            Self::TargetElsewhere { .. } => Kind::InvalidRequest,
             Self::Judge(source) => source.kind(),
             Self::File { source, .. } => io_kind(source),
             Self::Spec(source) => source.kind(),

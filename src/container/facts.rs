@@ -24,7 +24,10 @@ const PROFILE_LIMIT: u64 = 1024 * 1024;
 /// Where a relative name of a seccomp profile is looked up, as the kubelet has it.
 const PROFILE_ROOT: &str = "/var/lib/kubelet/seccomp";
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+pub(super) fn failed(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> ContainerError {
     let path = path.to_owned();
     move |source| ContainerError::File { action, path, source }
 }
@@ -61,15 +64,17 @@ impl Accounts {
     }
 
     /// Writes the image's files with the line that the user lacks in each, where it lacks one.
+    /// They belong to the container's root, `owner` on the node.
     pub(super) fn write(
         &self,
         user: &ResolvedUser,
         directory: &Path,
+        owner: u32,
     ) -> Result<(Option<PathBuf>, Option<PathBuf>), ContainerError> {
+        let (passwd, group) = (directory.join("passwd"), directory.join("group"));
         let passwd =
-            write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), directory, "passwd")?;
-        let group =
-            write_with(self.group.as_deref(), user.group_line.as_deref(), directory, "group")?;
+            write_with(self.passwd.as_deref(), user.passwd_line.as_deref(), passwd, owner)?;
+        let group = write_with(self.group.as_deref(), user.group_line.as_deref(), group, owner)?;
         Ok((passwd, group))
     }
 }
@@ -79,8 +84,8 @@ impl Accounts {
 fn write_with(
     bytes: Option<&[u8]>,
     line: Option<&str>,
-    directory: &Path,
-    name: &str,
+    path: PathBuf,
+    owner: u32,
 ) -> Result<Option<PathBuf>, ContainerError> {
     let (Some(bytes), Some(line)) = (bytes, line) else { return Ok(None) };
     let mut text = bytes.to_vec();
@@ -89,8 +94,9 @@ fn write_with(
     }
     text.extend_from_slice(line.trim_end().as_bytes());
     text.push(b'\n');
-    let path = directory.join(name);
-    files::replace(&path, &text, 0o644, Durability::Process).map_err(failed("write", &path))?;
+    files::replace(&path, &text, 0o644, Durability::Process)
+        .and_then(|()| std::os::unix::fs::chown(&path, Some(owner), Some(owner)))
+        .map_err(failed("write", &path))?;
     Ok(Some(path))
 }
 

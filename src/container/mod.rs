@@ -24,6 +24,7 @@ mod reopen_log;
 mod start;
 mod stats;
 mod stop;
+mod target;
 mod update;
 mod volumes;
 
@@ -34,7 +35,6 @@ use std::time::SystemTime;
 
 use tokio::sync::broadcast;
 
-pub use devices::device_at;
 pub use error::ContainerError;
 pub use stats::ContainerStats;
 

@@ -16,6 +16,8 @@ pub struct Node {
     pub default_handler: String,
     /// The handlers whose runtime can make mounts read-only recursively.
     pub recursive_read_only: Vec<String>,
+    /// The handlers that can give a pod a user namespace of its own.
+    pub user_namespaces: Vec<String>,
     /// The configured pause image; kubeadm compares it with its own.
     pub pause_image: String,
     /// What an administrator should know: options without effect, missing powers, a policy that
@@ -66,7 +68,7 @@ impl Node {
             runtime_handlers: self.runtime_handlers(),
             features: Some(api::RuntimeFeatures {
                 supplemental_groups_policy: true,
-                ..api::RuntimeFeatures::default()
+                user_namespaces_host_network: !self.user_namespaces.is_empty(),
             }),
         }
     }
@@ -77,7 +79,7 @@ impl Node {
             name: shown.to_owned(),
             features: Some(api::RuntimeHandlerFeatures {
                 recursive_read_only_mounts: self.recursive_read_only.contains(name),
-                user_namespaces: false,
+                user_namespaces: self.user_namespaces.contains(name),
             }),
         };
         let mut handlers = vec![handler("", &self.default_handler)];

@@ -1,5 +1,6 @@
 //! Builds every subsystem and hands each its own settings. The only place that builds objects.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::registry::Registry;
 use crate::runtime::Runtime;
 use crate::sandbox;
 use crate::sandbox::Sandboxes;
+use crate::spec::facts::HandlerFacts;
 use crate::state::Records;
 use crate::storage::Store;
 
@@ -69,9 +71,7 @@ pub(super) async fn assemble(
     warnings.extend(look_at_policy(&judge));
     let runtime = Runtime::new(settings::runtime(config))?;
     let mut handlers = settings::handlers(config)?;
-    for (name, facts) in &mut handlers {
-        facts.recursive_read_only = runtime.features(name).await?.recursive_read_only_mounts;
-    }
+    let user_namespaces = look_at_handlers(&mut handlers, &runtime, &store).await?;
     let recursive_read_only = handlers
         .iter()
         .filter(|(_, facts)| facts.recursive_read_only)
@@ -97,7 +97,7 @@ pub(super) async fn assemble(
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
     let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
-    let node = node(config, runtime.handlers(), recursive_read_only, warnings);
+    let node = node(config, runtime.handlers(), recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
         store,
         records,
@@ -116,16 +116,42 @@ fn node(
     config: &Config,
     handlers: Vec<String>,
     recursive_read_only: Vec<String>,
+    user_namespaces: Vec<String>,
     warnings: Vec<String>,
 ) -> Node {
     Node {
         systemd_cgroups: config.runtime.cgroup_manager == CgroupManager::Systemd,
         handlers,
         recursive_read_only,
+        user_namespaces,
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
         warnings,
     }
+}
+
+/// Asks the runtimes what they can do; gives the handlers that can give a pod users of its own.
+async fn look_at_handlers(
+    handlers: &mut BTreeMap<String, HandlerFacts>,
+    runtime: &Runtime,
+    store: &Store,
+) -> Result<Vec<String>, DaemonError> {
+    let mut user_namespaces = Vec::new();
+    for (name, facts) in handlers {
+        let features = runtime.features(name).await?;
+        facts.recursive_read_only = features.recursive_read_only_mounts;
+        facts.id_mapped_mounts = features.user_namespaces;
+        if features.user_namespaces {
+            user_namespaces.push(name.clone());
+        }
+    }
+    if !user_namespaces.is_empty()
+        && let Err(error) = store.can_map_owners()
+    {
+        tracing::info!(error = chain(&error), "pods cannot have user namespaces of their own");
+        user_namespaces.clear();
+    }
+    Ok(user_namespaces)
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

@@ -10,13 +10,8 @@ use nix::sys::resource::getrlimit;
 use oci_spec::runtime::Capabilities;
 use oci_spec::runtime::PosixRlimitType;
 
-use crate::container::device_at;
 use crate::spec::facts::HostFacts;
-use crate::spec::facts::ResolvedDevice;
 use crate::spec::process::Ulimit;
-
-/// Devices of the node that a privileged container does not get: it has its own.
-const OWN_DEVICES: &[&str] = &["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console"];
 
 /// Looks at the host. The second part is what an administrator should know.
 pub(super) fn look() -> (HostFacts, Vec<String>) {
@@ -48,7 +43,8 @@ pub(super) fn look() -> (HostFacts, Vec<String>) {
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists(),
         apparmor: crate::sys::apparmor::is_enabled(),
         selinux: crate::sys::selinux::is_enabled(),
-        devices: host_devices(Path::new("/dev")),
+        // They come and go: who makes a privileged container looks.
+        devices: Vec::new(),
         masked_paths: thermal_throttles(),
     };
     (facts, warnings)
@@ -123,25 +119,6 @@ fn hard_limits() -> Vec<Ulimit> {
         Some(Ulimit { kind, soft, hard })
     };
     kinds.into_iter().filter_map(limit).collect()
-}
-
-/// All device nodes below `/dev`, without those that a container has of its own.
-fn host_devices(directory: &Path) -> Vec<ResolvedDevice> {
-    let mut devices = Vec::new();
-    let Ok(entries) = std::fs::read_dir(directory) else { return devices };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
-        if OWN_DEVICES.iter().any(|own| Path::new(own) == path) {
-            continue;
-        }
-        if metadata.is_dir() {
-            devices.extend(host_devices(&path));
-        } else if let Some(text) = path.to_str() {
-            devices.extend(device_at(text, &metadata, "rwm"));
-        }
-    }
-    devices
 }
 
 /// These tell a container what its neighbours do (as the field masks them).

@@ -26,6 +26,7 @@ use crate::network;
 use crate::registry;
 use crate::runtime;
 use crate::sandbox;
+use crate::spec::capabilities::Inheritable;
 use crate::spec::facts::Defaults;
 use crate::spec::facts::HandlerFacts;
 use crate::spec::facts::HostFacts;
@@ -196,6 +197,7 @@ pub(super) fn handlers(config: &Config) -> Result<BTreeMap<String, HandlerFacts>
                 seccomp: handler.table.seccomp_profile.as_deref().map(profile).transpose()?,
                 systemd_cgroups,
                 recursive_read_only: false,
+                id_mapped_mounts: false,
             };
             Ok((name.clone(), facts))
         })
@@ -213,6 +215,11 @@ pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sand
             .iter()
             .map(|assignment| (assignment.name.clone(), assignment.value.clone()))
             .collect(),
+        least_host_id: config
+            .runtime
+            .minimum_mappable_uid
+            .max(config.runtime.minimum_mappable_gid)
+            .unwrap_or(0),
         network_patience: NETWORK_PATIENCE,
         stop_patience: STOP_PATIENCE,
     }
@@ -289,6 +296,12 @@ fn defaults(config: &Config) -> Result<Defaults, DaemonError> {
             Some(_) | None => Profile::builtin(),
         },
         privileged_seccomp: from.privileged_seccomp_profile.as_deref().map(profile).transpose()?,
+        read_only: from.read_only,
+        inheritable: if from.add_inheritable_capabilities {
+            Inheritable::All
+        } else {
+            Inheritable::Ambient
+        },
         device_ownership_from_security_context: from.device_ownership_from_security_context,
         hostnetwork_disable_selinux: from.hostnetwork_disable_selinux,
         pids_limit: from.pids_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0),

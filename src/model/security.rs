@@ -29,18 +29,9 @@ pub struct NamespaceOptions {
     pub ipc: NamespaceMode,
     /// With [`NamespaceMode::Target`]: the container whose process namespace is shared.
     pub target_id: String,
-    /// A user namespace of the pod's own; `None` is the node's.
-    pub user_namespace: Option<UserNamespace>,
-}
-
-/// The maps of a user namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct UserNamespace {
-    /// User ids.
-    pub uids: Vec<IdMapping>,
-    /// Group ids.
-    pub gids: Vec<IdMapping>,
+    /// A user namespace of the pod's own: its one map, from 0 up inside, for users and groups
+    /// alike. `None` is the node's.
+    pub user_namespace: Option<IdMapping>,
 }
 
 /// One range of a user namespace's map.

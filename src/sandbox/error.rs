@@ -29,9 +29,18 @@ pub enum SandboxError {
         /// The configured ones.
         known: String,
     },
-    /// A feature that this version does not have.
-    #[error("{0} is not built yet in crioxide {version}", version = env!("CARGO_PKG_VERSION"))]
-    NotBuilt(&'static str),
+    /// A pod with a user namespace of its own wants a namespace of the node that would let it act
+    /// on what is not its own. The kernel would not let it mount `/proc`, or the queues.
+    #[error("a pod with a user namespace cannot share the node's {0} namespace")]
+    UserNamespaceOnNode(&'static str),
+    /// A user namespace with ids that the administrator keeps for others.
+    #[error("the user namespace begins at id {host_id} of the node; {least} is the least allowed")]
+    MapTooLow {
+        /// Where it begins.
+        host_id: u32,
+        /// Where it may.
+        least: u64,
+    },
     /// A sysctl that a pod may not set, or a cgroup parent of the wrong kind.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -116,8 +125,9 @@ impl Classify for SandboxError {
         match self {
             Self::State(source) => source.kind(),
             Self::UnknownHandler { .. } => Kind::NotFound,
-            Self::Label { .. } => Kind::InvalidRequest,
-            Self::NotBuilt(_) => Kind::NotSupported,
+            Self::Label { .. } | Self::UserNamespaceOnNode(_) | Self::MapTooLow { .. } => {
+                Kind::InvalidRequest
+            }
             Self::Spec(source) => source.kind(),
             Self::Network(source) => source.kind(),
             Self::Namespace(source) => source.kind(),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::model::sandbox::DnsConfig;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::id_map;
 use crate::state::SandboxRecord;
 use crate::sys::files;
 use crate::sys::files::Durability;
@@ -33,8 +34,11 @@ pub(super) fn make(
     let directory = &record.run_dir;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o711).create(directory).map_err(failed("create", directory))?;
+    let owner = id_map(record).map_or(0, |map| map.host);
     let write = |path: &Path, bytes: &[u8]| {
-        files::replace(path, bytes, 0o644, Durability::Process).map_err(failed("write", path))
+        files::replace(path, bytes, 0o644, Durability::Process)
+            .and_then(|()| std::os::unix::fs::chown(path, Some(owner), Some(owner)))
+            .map_err(failed("write", path))
     };
     write(&record.hostname_file(), format!("{}\n", record.hostname).as_bytes())?;
     write(&record.containerenv(), b"")?;
@@ -50,7 +54,7 @@ pub(super) fn make(
     if own_ipc {
         let shm = record.shm();
         std::fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
-        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777, label).map_err(failed("mount", &shm))?;
+        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777, owner, label).map_err(failed("mount", &shm))?;
     }
     for path in [record.hostname_file(), record.containerenv(), record.resolv_conf()] {
         if let Some(label) = label {

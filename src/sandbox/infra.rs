@@ -32,8 +32,8 @@ pub(super) fn start(
     let running = pause::start(pause::Start {
         program: Path::new(pause::THIS_PROGRAM),
         name: record.id.as_str(),
-        user: None,
         label: label.as_deref(),
+        user: namespaces.user.as_deref(),
         oom_score_adj: Some(OOM_SCORE),
         net: namespaces.net.as_deref(),
         ipc: namespaces.ipc.as_deref(),

@@ -37,6 +37,7 @@ use crate::state::NetworkState;
 use crate::state::Records;
 use crate::state::SandboxRecord;
 use crate::sys::namespace;
+use crate::sys::user_ns::IdMap;
 
 /// The answer that everyone who asked for the same sandbox gets.
 type Ran = Result<SandboxId, Arc<SandboxError>>;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub records_dir: PathBuf,
     /// Kernel parameters that every pod gets.
     pub default_sysctls: Vec<(String, String)>,
+    /// The least id of the node that a pod's user namespace may have.
+    pub least_host_id: u64,
     /// How long a pod waits for the network plugin to be configured.
     pub network_patience: Duration,
     /// How long containers of a stopped pod may take to end by themselves.
@@ -218,6 +221,12 @@ fn pod_network(record: &SandboxRecord) -> Option<PodNetwork> {
         annotations: record.config.annotations.clone(),
         cgroup_path: record.config.cgroup_parent.clone(),
     })
+}
+
+/// The ids of the sandbox's user namespace, where it has one.
+fn id_map(record: &SandboxRecord) -> Option<IdMap> {
+    let map = record.config.security.namespaces.user_namespace?;
+    Some(IdMap { host: map.host_id, length: map.length })
 }
 
 /// Runs blocking work on a thread that may block.

@@ -20,6 +20,7 @@ use crate::sandbox::Sandboxes;
 use crate::sandbox::blocking;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::files;
+use crate::sandbox::id_map;
 use crate::sandbox::infra;
 use crate::sandbox::labels;
 use crate::sandbox::now;
@@ -94,8 +95,16 @@ impl Parts {
             });
         }
         let namespaces = &config.security.namespaces;
-        if namespaces.user_namespace.is_some() {
-            return Err(SandboxError::NotBuilt("a user namespace for a pod"));
+        for (kind, mode) in [("process", namespaces.pid), ("IPC", namespaces.ipc)] {
+            if namespaces.user_namespace.is_some() && mode == NamespaceMode::Node {
+                return Err(SandboxError::UserNamespaceOnNode(kind));
+            }
+        }
+        let least = self.settings.least_host_id;
+        if let Some(map) = namespaces.user_namespace
+            && u64::from(map.host_id) < least
+        {
+            return Err(SandboxError::MapTooLow { host_id: map.host_id, least });
         }
         let shared = sysctls::Shared {
             network: namespaces.network == NamespaceMode::Node,
@@ -104,6 +113,9 @@ impl Parts {
         let mut wanted: BTreeMap<String, String> =
             self.settings.default_sysctls.iter().cloned().collect();
         wanted.extend(config.sysctls.clone());
+        if let Some(map) = namespaces.user_namespace {
+            sysctls::map_groups(&mut wanted, map);
+        }
         let checked = sysctls::check(&wanted, shared)?;
         for (key, why) in &checked.skipped {
             tracing::warn!(pod = config.metadata.full_name(), key, why, "sysctl left out");
@@ -187,6 +199,7 @@ impl Parts {
             // A pod in the node's network has the node's host name.
             uts: pin(own_network, "utsns"),
             pid: pin(options.pid == NamespaceMode::Pod, "pidns"),
+            user: pin(options.user_namespace.is_some(), "userns"),
         }
     }
 
@@ -199,6 +212,7 @@ impl Parts {
         let request = namespace::Pin {
             directory: self.settings.namespaces_dir.clone(),
             name: record.id.to_string(),
+            user: id_map(record),
             net: namespaces.net.is_some(),
             ipc: namespaces.ipc.is_some(),
             uts: namespaces.uts.is_some(),

@@ -55,7 +55,8 @@ impl Sandboxes {
     pub fn reconcile(&self, id: &SandboxId) -> Result<(), SandboxError> {
         let Some(record) = self.parts.records.sandboxes.by_id(id) else { return Ok(()) };
         let namespaces = &record.namespaces;
-        let pins = [&namespaces.net, &namespaces.ipc, &namespaces.uts, &namespaces.pid];
+        let NamespacePaths { net, ipc, uts, pid, user } = namespaces;
+        let pins = [net, ipc, uts, pid, user];
         let pinned = pins.into_iter().flatten().all(|path| namespace::is_pinned(path));
         // A pod that shares all namespaces with the node has nothing but its files to tell a reboot.
         let whole = pinned && record.run_dir.is_dir() && infra::is_alive(&record);
@@ -123,7 +124,9 @@ impl Parts {
         blocking(move || {
             let mut done = infra::stop(&record, &parts.runtime);
             let namespaces = &record.namespaces;
-            for path in [&namespaces.net, &namespaces.ipc, &namespaces.uts].into_iter().flatten() {
+            // The user namespace last: the others belong to it.
+            let NamespacePaths { net, ipc, uts, user, .. } = namespaces;
+            for path in [net, ipc, uts, user].into_iter().flatten() {
                 done = done.and(namespace::unpin(path).map_err(SandboxError::from));
             }
             done.and(files::remove(&record))

@@ -1,7 +1,8 @@
 //! Which capabilities a container gets: none, then the configured ones, then the pod's changes.
 //!
-//! Inheritable and ambient sets are always empty, so that a program that drops root keeps nothing
-//! (CVE-2022-27652, CVE-2022-24769).
+//! Inheritable and ambient sets are empty, so that a program that drops root keeps nothing
+//! (CVE-2022-27652, CVE-2022-24769), unless a container asks for ambient capabilities by name or
+//! the administrator for inheritable ones.
 
 use oci_spec::runtime::Capabilities;
 use oci_spec::runtime::Capability;
@@ -25,6 +26,16 @@ pub const DEFAULT: [&str; 9] = [
     "KILL",
 ];
 
+/// Which capabilities a program with file capabilities may take over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Inheritable {
+    /// Those that are ambient: none, usually.
+    #[default]
+    Ambient,
+    /// All that the container has, as before CVE-2022-27652.
+    All,
+}
+
 /// Reads a capability's name, in any case, with or without `CAP_`.
 #[must_use]
 pub fn parse(name: &str) -> Option<Capability> {
@@ -46,9 +57,6 @@ pub fn set(
     changes: &CapabilityChanges,
     host: &HostFacts,
 ) -> Result<Capabilities, SpecError> {
-    if !changes.ambient.is_empty() {
-        return Err(SpecError::NotBuilt { what: "ambient capabilities" });
-    }
     let all = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case("ALL"));
     let mut set = match (all(&changes.drop), all(&changes.add)) {
         (true, _) => Capabilities::new(),
@@ -82,14 +90,47 @@ fn named(
     names.iter().filter(|name| !name.eq_ignore_ascii_case("ALL")).map(one).collect()
 }
 
-/// Writes the sets of a process.
-pub(super) fn write(set: &Capabilities) -> Result<LinuxCapabilities, SpecError> {
+/// Gives the ambient set: what a container asks to keep when it is not root. It must have it.
+///
+/// # Errors
+///
+/// [`SpecError::Field`] for a name that the kernel does not know, `ALL` among them, and for a
+/// capability that the container does not get.
+pub fn ambient(
+    set: &Capabilities,
+    changes: &CapabilityChanges,
+    host: &HostFacts,
+) -> Result<Capabilities, SpecError> {
+    let one = |name: &String| {
+        let fault = |fault| SpecError::field("add_ambient_capabilities", name, fault);
+        let capability = parse(name).filter(|capability| host.capabilities.contains(capability));
+        let capability = capability.ok_or_else(|| fault("is no capability of this kernel"))?;
+        // What the host may not give is left out here as it is in the set.
+        if set.contains(&capability) || !host.bounding.contains(&capability) {
+            Ok(capability)
+        } else {
+            Err(fault("is not among the container's capabilities"))
+        }
+    };
+    let named = changes.ambient.iter().map(one).collect::<Result<Capabilities, _>>()?;
+    Ok(named.intersection(set).copied().collect())
+}
+
+/// Writes the sets of a process. The kernel wants what is ambient to be inheritable too.
+pub(super) fn write(
+    set: &Capabilities,
+    ambient: Capabilities,
+    inheritable: Inheritable,
+) -> Result<LinuxCapabilities, SpecError> {
     LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
         .effective(set.clone())
         .permitted(set.clone())
-        .inheritable(Capabilities::new())
-        .ambient(Capabilities::new())
+        .inheritable(match inheritable {
+            Inheritable::Ambient => ambient.clone(),
+            Inheritable::All => set.clone(),
+        })
+        .ambient(ambient)
         .build()
         .map_err(|source| SpecError::Build { part: "capabilities", source })
 }
@@ -164,11 +205,33 @@ mod tests {
 
     #[test]
     fn no_capability_survives_a_change_of_user_cve_2022_27652() {
-        let sets = write(&privileged(&host())).unwrap();
+        let all = privileged(&host());
+        let sets = write(&all, Capabilities::new(), Inheritable::default()).unwrap();
         assert!(sets.inheritable().as_ref().unwrap().is_empty());
         assert!(sets.ambient().as_ref().unwrap().is_empty());
         assert_eq!(sets.bounding(), sets.permitted());
-        let changes = CapabilityChanges { ambient: vec!["CHOWN".into()], ..Default::default() };
-        assert!(set(&[], &changes, &host()).is_err());
+        let sets = write(&all, Capabilities::new(), Inheritable::All).unwrap();
+        assert_eq!(sets.inheritable(), sets.permitted());
+        assert!(sets.ambient().as_ref().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_ambient_is_asked_for_by_name_and_had() {
+        let ask = |add: &[&str], names: &[&str]| {
+            let texts = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let changes =
+                CapabilityChanges { add: texts(add), drop: texts(&["ALL"]), ambient: texts(names) };
+            let set = set(&[], &changes, &host())?;
+            ambient(&set, &changes, &host())
+        };
+        let bind: Capabilities = [Capability::NetBindService].into();
+        let found = ask(&["NET_BIND_SERVICE", "CHOWN"], &["cap_net_bind_service"]).unwrap();
+        assert_eq!(found, bind);
+        assert_eq!(ask(&["SYS_RESOURCE"], &["SYS_RESOURCE"]).unwrap(), Capabilities::new());
+        for name in ["KILL", "NET_BINDD", "ALL", "MAC_ADMIN"] {
+            assert!(ask(&["CHOWN"], &[name]).unwrap_err().to_string().contains(name), "{name}");
+        }
+        let sets = write(&bind, bind.clone(), Inheritable::default()).unwrap();
+        assert_eq!((sets.ambient(), sets.inheritable()), (&Some(bind.clone()), &Some(bind)));
     }
 }

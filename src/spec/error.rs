@@ -33,6 +33,28 @@ pub enum SpecError {
         /// The sandbox.
         sandbox: String,
     },
+    /// The container wants another user namespace than its sandbox has.
+    #[error("another user namespace asked for than that of sandbox {sandbox}")]
+    UserNamespace {
+        /// The sandbox.
+        sandbox: String,
+    },
+    /// A user or group that the pod's user namespace does not have.
+    #[error("id {id} is not one of the {length} ids of the pod's user namespace")]
+    UnmappedId {
+        /// The user or group.
+        id: u32,
+        /// How many there are.
+        length: u32,
+    },
+    /// A mount whose owners are to be mapped by a runtime that cannot.
+    #[error(
+        "{path}: a mount with mapped owners is asked for, but the runtime cannot make one; it may          be too old"
+    )]
+    IdMappedMount {
+        /// Where it shows in the container.
+        path: String,
+    },
     /// There is no process namespace to join.
     #[error("no {whose} process namespace to join in sandbox {sandbox}")]
     NoProcessNamespace {
@@ -168,6 +190,8 @@ impl Classify for SpecError {
             | Self::NoCommand
             | Self::PrivilegedInSandbox { .. }
             | Self::NodeNamespace { .. }
+            | Self::UserNamespace { .. }
+            | Self::UnmappedId { .. }
             | Self::MemoryTooLow { .. }
             | Self::SwapBelowMemory { .. }
             | Self::NoSuchUser { .. }
@@ -178,7 +202,9 @@ impl Classify for SpecError {
             | Self::Seccomp { .. } => Kind::InvalidRequest,
             Self::NoProcessNamespace { .. } | Self::Propagation { .. } => Kind::WrongState,
             Self::RecursiveReadOnly { .. } => Kind::RecursiveReadOnly,
-            Self::HostLacks { .. } | Self::NotBuilt { .. } => Kind::NotSupported,
+            Self::IdMappedMount { .. } | Self::HostLacks { .. } | Self::NotBuilt { .. } => {
+                Kind::NotSupported
+            }
             Self::Build { .. } | Self::Annotation { .. } | Self::NoLevelLeft => Kind::Internal,
         }
     }

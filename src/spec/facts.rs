@@ -19,6 +19,7 @@ use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
 use crate::model::security::SelinuxLabels;
 use crate::oci::image_config::RunConfig;
+use crate::spec::capabilities::Inheritable;
 use crate::spec::cdi::Edits;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
@@ -101,6 +102,8 @@ pub struct SandboxNamespaces<'a> {
     pub uts: Option<&'a Path>,
     /// Processes, held by an infra container.
     pub pid: Option<&'a Path>,
+    /// Users and groups.
+    pub user: Option<&'a Path>,
 }
 
 /// Files of a sandbox; `None` mounts nothing there.
@@ -155,6 +158,8 @@ pub struct HandlerFacts {
     pub systemd_cgroups: bool,
     /// The runtime can make mounts read-only recursively.
     pub recursive_read_only: bool,
+    /// The runtime can map the owners of a mount.
+    pub id_mapped_mounts: bool,
 }
 
 /// What the configuration says about every container.
@@ -162,6 +167,8 @@ pub struct HandlerFacts {
 pub struct Defaults {
     /// Capabilities, with or without `CAP_`.
     pub capabilities: Vec<String>,
+    /// Which of them a program with file capabilities may take over.
+    pub inheritable: Inheritable,
     /// Environment; image and request override it.
     pub env: Vec<(String, String)>,
     /// Limits of processes.
@@ -187,6 +194,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             capabilities: crate::spec::capabilities::DEFAULT.map(String::from).to_vec(),
+            inheritable: Inheritable::default(),
             env: Vec::new(),
             ulimits: Vec::new(),
             seccomp: Profile::builtin(),

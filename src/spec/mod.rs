@@ -5,7 +5,7 @@
 //! test. A part that cannot be made as asked is an error; nothing is silently weaker than asked,
 //! but for what the host itself may not give (`HostFacts::bounding`, limits, OOM score).
 //!
-//! Not here: user namespaces, hooks of the node's own, NRI.
+//! Not here: hooks of the node's own, NRI.
 
 pub mod annotations;
 pub mod apparmor;
@@ -61,6 +61,8 @@ pub fn container(facts: &ContainerFacts<'_>) -> Result<Spec, SpecError> {
         .set_resources(Some(resources))
         .set_cgroups_path(Some(facts.cgroups_path.into()))
         .set_namespaces(Some(namespaces::container(facts)?))
+        .set_uid_mappings(namespaces::id_map(facts)?)
+        .set_gid_mappings(namespaces::id_map(facts)?)
         .set_devices(Some(devices.nodes))
         .set_seccomp(seccomp.filter)
         .set_rootfs_propagation(mounts.root_propagation.map(str::to_owned))

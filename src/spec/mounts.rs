@@ -8,15 +8,19 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxIdMapping;
 use oci_spec::runtime::Mount;
 use oci_spec::runtime::MountBuilder;
 
+use crate::model::container as model;
 use crate::model::container::Propagation;
+use crate::model::security::IdMapping;
 use crate::spec::error::SpecError;
 use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::MadeVolume;
 use crate::spec::facts::ResolvedMount;
 use crate::spec::facts::Sharing;
+use crate::spec::namespaces;
 use crate::spec::paths;
 use crate::spec::process;
 
@@ -30,12 +34,17 @@ pub(super) struct Mounts {
     pub(super) masked: Option<String>,
 }
 
+/// How the users and the groups of a mount are mapped.
+type Maps = (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>);
+
 /// One mount before it is written.
 struct Entry {
     target: String,
     kind: &'static str,
     source: PathBuf,
     options: Vec<&'static str>,
+    /// How owners are mapped: users and groups.
+    maps: Option<Maps>,
 }
 
 /// Gives a container's mounts.
@@ -81,26 +90,27 @@ fn refuse_unbuilt(facts: &ContainerFacts<'_>) -> Result<(), SpecError> {
             let path = &mount.container_path;
             return Err(SpecError::field("mount", path, "has no source on this node"));
         }
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-            return Err(SpecError::NotBuilt { what: "id-mapped mounts" });
-        }
     }
     Ok(())
 }
 
 fn write(entry: &Entry) -> Result<Mount, SpecError> {
-    MountBuilder::default()
+    let mut mount = MountBuilder::default()
         .destination(entry.target.as_str())
         .typ(entry.kind)
         .source(entry.source.as_path())
         .options(entry.options.iter().map(ToString::to_string).collect::<Vec<_>>())
         .build()
-        .map_err(|source| SpecError::Build { part: "a mount", source })
+        .map_err(|source| SpecError::Build { part: "a mount", source })?;
+    if let Some((users, groups)) = &entry.maps {
+        mount.set_uid_mappings(Some(users.clone())).set_gid_mappings(Some(groups.clone()));
+    }
+    Ok(mount)
 }
 
 fn entry(target: &str, kind: &'static str, source: &str, options: &[&'static str]) -> Entry {
     let (target, source) = (target.to_owned(), source.into());
-    Entry { target, kind, source, options: options.to_vec() }
+    Entry { target, kind, source, options: options.to_vec(), maps: None }
 }
 
 fn bind(target: &str, source: &Path, options: &[&'static str]) -> Entry {
@@ -122,6 +132,15 @@ fn kernel(facts: &ContainerFacts<'_>) -> Vec<Entry> {
         sys.push("rslave");
         cgroup.push("rslave");
     }
+    // Only who owns a network may mount a sysfs that shows it.
+    let foreign_network =
+        facts.sandbox.namespaces.user.is_some() && facts.sandbox.namespaces.network.is_none();
+    let of_kernel = if foreign_network {
+        sys.push("rbind");
+        entry("/sys", "bind", "/sys", &sys)
+    } else {
+        entry("/sys", "sysfs", "sysfs", &sys)
+    };
     vec![
         entry("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -131,7 +150,7 @@ fn kernel(facts: &ContainerFacts<'_>) -> Vec<Entry> {
             None => entry("/dev/shm", "tmpfs", "shm", &shm),
         },
         entry("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        entry("/sys", "sysfs", "sysfs", &sys),
+        of_kernel,
         entry(CGROUP, "cgroup", "cgroup", &cgroup),
     ]
 }
@@ -200,7 +219,7 @@ fn declared(volume: &MadeVolume) -> Result<Entry, SpecError> {
         return Err(SpecError::field("volume of the image", &target, "is no place for a volume"));
     }
     let options = vec!["private", "bind", "rw"];
-    Ok(Entry { target, kind: "bind", source: volume.source.clone(), options })
+    Ok(Entry { target, kind: "bind", source: volume.source.clone(), options, maps: None })
 }
 
 fn requested(
@@ -218,6 +237,7 @@ fn requested(
         let source = resolved.source.to_string_lossy();
         return Err(SpecError::field("mount host_path", &source, "is no absolute path"));
     }
+    let maps = maps(mount, facts, &target)?;
     if mount.image.is_some() {
         if paths::covers("/proc", &target) {
             return Err(SpecError::field("mount container_path", &target, "is the kernel's"));
@@ -225,7 +245,7 @@ fn requested(
         // Read-only whatever is asked for: all containers share it.
         let options = vec!["bind", "rprivate", "ro"];
         let source = resolved.source.clone();
-        return Ok((Entry { target, kind: "bind", source, options }, "rprivate"));
+        return Ok((Entry { target, kind: "bind", source, options, maps }, "rprivate"));
     }
     let propagation = propagation(resolved, &target)?;
     let access = match (mount.recursive_read_only, mount.readonly) {
@@ -235,7 +255,33 @@ fn requested(
     };
     let source = resolved.source.clone();
     let options = vec!["rbind", propagation, access];
-    Ok((Entry { target, kind: "bind", source, options }, propagation))
+    Ok((Entry { target, kind: "bind", source, options, maps }, propagation))
+}
+
+/// How the owners of a requested mount are mapped. The kubelet asks for it on every volume of a pod
+/// with a user namespace; left out, the files would belong to nobody inside.
+fn maps(
+    mount: &model::Mount,
+    facts: &ContainerFacts<'_>,
+    target: &str,
+) -> Result<Option<Maps>, SpecError> {
+    let (users, groups) = (&mount.uid_mappings, &mount.gid_mappings);
+    if users.is_empty() && groups.is_empty() {
+        return Ok(None);
+    }
+    let legal = |map: &IdMapping| {
+        map.length > 0
+            && map.host_id.checked_add(map.length).is_some()
+            && map.container_id.checked_add(map.length).is_some()
+    };
+    if users.is_empty() || groups.is_empty() || !users.iter().chain(groups).all(legal) {
+        let fault = "needs legal maps for both users and groups";
+        return Err(SpecError::field("mount uid_mappings and gid_mappings", target, fault));
+    }
+    if !facts.handler.id_mapped_mounts {
+        return Err(SpecError::IdMappedMount { path: target.to_owned() });
+    }
+    Ok(Some((namespaces::mappings(users)?, namespaces::mappings(groups)?)))
 }
 
 fn propagation(resolved: &ResolvedMount<'_>, target: &str) -> Result<&'static str, SpecError> {

@@ -1,13 +1,16 @@
 //! Which namespaces a container joins, gets, or shares with the node.
 //!
-//! Network, IPC and host name are the sandbox's, always. A container that asks for the node's
+//! Network, IPC, host name and users are the sandbox's, always. A container that asks for the node's
 //! where its sandbox has its own is refused: the sandbox is what was admitted and is shown.
 
 use std::path::Path;
 
+use oci_spec::runtime::LinuxIdMapping;
+use oci_spec::runtime::LinuxIdMappingBuilder;
 use oci_spec::runtime::LinuxNamespace;
 use oci_spec::runtime::LinuxNamespaceType;
 
+use crate::model::security::IdMapping;
 use crate::model::security::NamespaceMode;
 use crate::spec::error::SpecError;
 use crate::spec::facts::ContainerFacts;
@@ -16,16 +19,12 @@ use crate::spec::facts::ContainerFacts;
 pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Vec<LinuxNamespace>, SpecError> {
     let security = &facts.config.security;
     let sandbox = facts.sandbox;
-    if security.namespaces.user_namespace.is_some()
-        || sandbox.config.security.namespaces.user_namespace.is_some()
-    {
-        return Err(SpecError::NotBuilt { what: "user namespaces" });
-    }
     let shared = sandbox.namespaces;
     let wanted = &security.namespaces;
     follow(facts, "network", wanted.network, shared.network.is_none())?;
     follow(facts, "ipc", wanted.ipc, shared.ipc.is_none())?;
     let joined = [
+        (LinuxNamespaceType::User, shared.user),
         (LinuxNamespaceType::Network, shared.network),
         (LinuxNamespaceType::Ipc, shared.ipc),
         (LinuxNamespaceType::Uts, shared.uts),
@@ -40,6 +39,39 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Vec<LinuxNamespace
         namespaces.push(namespace(LinuxNamespaceType::Cgroup, None));
     }
     Ok(namespaces)
+}
+
+/// Gives the map of the user namespace, which the runtime wants to know though it joins one that
+/// has it already.
+///
+/// The pod's namespace is every container's. A request may leave it out, or name the same.
+pub(super) fn id_map(facts: &ContainerFacts<'_>) -> Result<Option<Vec<LinuxIdMapping>>, SpecError> {
+    let of_sandbox = facts.sandbox.config.security.namespaces.user_namespace;
+    let asked = facts.config.security.namespaces.user_namespace;
+    if asked.is_some() && asked != of_sandbox {
+        let sandbox = facts.sandbox.id.to_string();
+        return Err(SpecError::UserNamespace { sandbox });
+    }
+    let Some(map) = of_sandbox else { return Ok(None) };
+    let user = facts.user;
+    let ids = [user.uid, user.gid].into_iter().chain(user.additional_gids.iter().copied());
+    if let Some(id) = ids.into_iter().find(|id| *id >= map.length) {
+        return Err(SpecError::UnmappedId { id, length: map.length });
+    }
+    mappings(&[map]).map(Some)
+}
+
+/// Writes an id map.
+pub(super) fn mappings(from: &[IdMapping]) -> Result<Vec<LinuxIdMapping>, SpecError> {
+    let one = |map: &IdMapping| {
+        LinuxIdMappingBuilder::default()
+            .container_id(map.container_id)
+            .host_id(map.host_id)
+            .size(map.length)
+            .build()
+            .map_err(|source| SpecError::Build { part: "an id map", source })
+    };
+    from.iter().map(one).collect()
 }
 
 fn follow(

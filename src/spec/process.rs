@@ -252,6 +252,8 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Process, SpecError
     } else {
         capabilities::set(&facts.defaults.capabilities, &config.security.capabilities, host)?
     };
+    let ambient = capabilities::ambient(&bounding, &config.security.capabilities, host)?;
+    let sets = capabilities::write(&bounding, ambient, facts.defaults.inheritable)?;
     home(config, facts.image.run, &facts.defaults.env)?;
     let env = environment(facts)?.into_iter().map(|(name, value)| format!("{name}={value}"));
     let limits = limits(&facts.defaults.ulimits, host);
@@ -265,7 +267,7 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Process, SpecError
         .set_args(Some(arguments(config, facts.image.run)?))
         .set_env(Some(env.collect()))
         .set_cwd(directory(config, facts.image.run)?.into())
-        .set_capabilities(Some(capabilities::write(&bounding)?))
+        .set_capabilities(Some(sets))
         .set_rlimits((!limits.is_empty()).then_some(limits))
         .set_no_new_privileges(Some(config.security.no_new_privs))
         .set_oom_score_adj(Some(oom_score(config.resources.oom_score_adj, host)))

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::security::IdMapping;
 use crate::spec::error::SpecError;
 
 /// The result of a check.
@@ -47,6 +48,25 @@ pub fn check(wanted: &BTreeMap<String, String>, shared: Shared) -> Result<Checke
         }
     }
     Ok(checked)
+}
+
+/// Keeps the groups that may ping within those of a user namespace: the kernel takes no other. The
+/// usual setting names every group there could be. The ids become those of the node, where it is
+/// written from.
+pub fn map_groups(wanted: &mut BTreeMap<String, String>, map: IdMapping) {
+    for (key, value) in wanted {
+        if key.replace('/', ".") != "net.ipv4.ping_group_range" {
+            continue;
+        }
+        let groups: Vec<_> = value.split_whitespace().map(str::parse::<u32>).collect();
+        if let [Ok(first), Ok(last)] = groups.as_slice()
+            && first <= last
+        {
+            let of_node =
+                |group: u32| map.host_id.saturating_add(group.min(map.length.saturating_sub(1)));
+            *value = format!("{} {}", of_node(*first), of_node(*last));
+        }
+    }
 }
 
 /// Reads the configured `key=value` texts; an empty text is none.
@@ -151,6 +171,26 @@ mod tests {
         let found = one("net.ipv4.conf.eth0/1.forwarding", "1", Shared::default()).unwrap();
         assert!(found.allowed.contains_key("net.ipv4.conf.eth0/1.forwarding"));
         assert!(one("kernel/core_pattern", "1", Shared::default()).unwrap().allowed.is_empty());
+    }
+
+    #[test]
+    fn only_groups_of_the_user_namespace_may_ping() {
+        for (value, expected) in [
+            ("0 2147483647", "300000 365535"),
+            ("0\t100", "300000 300100"),
+            ("70000 80000", "365535 365535"),
+            // This means: nobody.
+            ("1 0", "1 0"),
+            ("all", "all"),
+        ] {
+            let key = "net.ipv4.ping_group_range";
+            let mut wanted = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            map_groups(
+                &mut wanted,
+                IdMapping { host_id: 300_000, container_id: 0, length: 65_536 },
+            );
+            assert_eq!(wanted[key], expected);
+        }
     }
 
     #[test]

@@ -24,10 +24,10 @@ use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::SandboxId;
 use crate::model::sandbox::SandboxConfig;
+use crate::model::security::IdMapping;
 use crate::model::security::NamespaceMode;
 use crate::model::security::SecurityProfile;
 use crate::model::security::SelinuxLabels;
-use crate::model::security::UserNamespace;
 use crate::oci::image_config::RunConfig;
 use crate::spec::user::ResolvedUser;
 
@@ -102,6 +102,7 @@ impl Fixture {
                 ipc: Some(Path::new("/run/ipcns/n")),
                 uts: own("/run/utsns/n"),
                 pid: self.pod_pid.then(|| Path::new("/proc/7/ns/pid")),
+                user: self.users().map(|_| Path::new("/run/userns/n")),
             },
             hostname: "shop",
             files: SandboxFiles {
@@ -141,6 +142,10 @@ impl Fixture {
             log_path: Path::new("/var/log/pods/x/0.log"),
             created: "2026-01-02T03:04:05.000000006Z",
         })
+    }
+
+    fn users(&self) -> Option<IdMapping> {
+        self.sandbox.security.namespaces.user_namespace
     }
 
     fn spec(&self) -> Spec {
@@ -299,10 +304,27 @@ fn namespaces_by_mode() {
 }
 
 #[test]
-fn what_is_not_built_is_not_supported() {
+fn a_container_joins_the_users_of_its_pod_and_no_others() {
+    let map = IdMapping { host_id: 65_536, container_id: 0, length: 1000 };
     let mut fixture = Fixture::default();
-    fixture.config.security.namespaces.user_namespace = Some(UserNamespace::default());
-    assert_eq!(fixture.refused().to_string(), "user namespaces are not supported yet");
+    fixture.config.security.namespaces.user_namespace = Some(map);
+    let error = fixture.refused();
+    assert!(error.to_string().contains("another user namespace"), "{error}");
+    fixture.sandbox.security.namespaces.user_namespace = Some(map);
+    for asked in [Some(map), None] {
+        fixture.config.security.namespaces.user_namespace = asked;
+        let spec = fixture.spec();
+        assert_eq!(namespaces(&spec)[0], (LinuxNamespaceType::User, true));
+        let maps = [linux(&spec).uid_mappings(), linux(&spec).gid_mappings()];
+        for ids in maps.map(|ids| ids.clone().unwrap()) {
+            assert_eq!((ids[0].container_id(), ids[0].host_id(), ids[0].size()), (0, 65_536, 1000));
+        }
+    }
+    fixture.config.security.namespaces.user_namespace = Some(IdMapping { host_id: 131_072, ..map });
+    assert_eq!(fixture.refused().kind(), Kind::InvalidRequest);
+    fixture.config.security.namespaces.user_namespace = None;
+    fixture.user.additional_gids.push(1000);
+    assert!(fixture.refused().to_string().contains("id 1000 is not one of the 1000 ids"));
 }
 
 #[test]

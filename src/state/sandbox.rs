@@ -95,6 +95,8 @@ pub struct NamespacePaths {
     pub uts: Option<PathBuf>,
     /// Processes.
     pub pid: Option<PathBuf>,
+    /// Users and groups, which the others belong to.
+    pub user: Option<PathBuf>,
 }
 
 /// The process that holds a process namespace.

@@ -3,6 +3,7 @@
 //! Records of other programs' containers (podman, buildah) are in the same lists. They keep images
 //! from being removed, and are otherwise none of this program's business.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ use crate::storage::layers::VOLATILE;
 use crate::storage::lockfile::Hold;
 use crate::storage::staging;
 use crate::storage::staging::Staging;
+use crate::sys::beneath::Directory;
+use crate::sys::files;
+use crate::sys::user_ns::IdMap;
 
 /// A flag of containers that need not survive a crash of the machine.
 const VOLATILE_FLAG: &str = "Volatile";
@@ -42,6 +46,8 @@ pub struct NewContainer {
     pub metadata: String,
     /// The SELinux label that its rootfs is mounted with.
     pub mount_label: Option<String>,
+    /// The ids that its files belong to, if it has a user namespace.
+    pub id_map: Option<IdMap>,
 }
 
 /// A container.
@@ -63,6 +69,8 @@ pub struct ContainerRecord {
     pub(super) volatile: bool,
     /// The SELinux label that its rootfs is mounted with.
     pub(super) mount_label: Option<String>,
+    /// The ids that its files belong to, if it has a user namespace.
+    pub(super) id_map: Option<IdMap>,
     /// The number of the index file that it is kept in.
     pub(super) file: usize,
 }
@@ -79,6 +87,7 @@ impl Record for ContainerRecord {
             created: index::time(fields, "created"),
             volatile: index::flag(fields, VOLATILE_FLAG),
             mount_label: label.and_then(Value::as_str).map(str::to_owned),
+            id_map: id_map(fields),
             file,
         })
     }
@@ -156,6 +165,9 @@ impl Store {
         }
         let staged = staging.path(staging::LAYER);
         self.furnish(&staged, &layer, top.as_ref())?;
+        if let Some(map) = new.id_map {
+            self.open_to(map, &staged)?;
+        }
         let directory = self.layer_directory(&layer);
         std::fs::rename(&staged, &directory).map_err(StorageError::io("create", &directory))?;
         self.make_link(&layer)?;
@@ -171,6 +183,25 @@ impl Store {
             crate::storage::make_directories(&path, 0o700)?;
         }
         Ok(())
+    }
+
+    /// Gives a writable layer to the ids of a user namespace, whose root must be able to walk to
+    /// it: the runtime goes to the rootfs as that root. Others on the node still cannot.
+    fn open_to(&self, map: IdMap, layer: &Path) -> Result<(), StorageError> {
+        let diff = layer.join("diff");
+        let give = |directory: Directory| {
+            let now = directory.stat_self()?;
+            let outside = |id| map.outside(id).unwrap_or(id);
+            directory.set_self(outside(now.uid), outside(now.gid), now.mode)
+        };
+        Directory::open(&diff)
+            .and_then(give)
+            .map_err(StorageError::io("set the owner of", &diff))?;
+        Directory::open(layer)
+            .and_then(|directory| directory.set_self(0, map.host, 0o710))
+            .map_err(StorageError::io("set the owner of", layer))?;
+        let home = self.overlay();
+        files::let_through(&home).map_err(StorageError::io("open the way to", &home))
     }
 
     /// Removes a container: its mount, layer, directories and record; and it is no user of image
@@ -215,6 +246,7 @@ fn container_fields(new: &NewContainer, layer: &LayerId) -> Fields {
     set("created", json!(index::now()));
     let label = new.mount_label.as_deref().unwrap_or_default();
     set("flags", json!({ VOLATILE_FLAG: true, "MountLabel": label, "ProcessLabel": "" }));
+    set_id_map(&mut fields, new.id_map);
     fields
 }
 
@@ -223,5 +255,22 @@ fn layer_fields(new: &NewContainer, layer: &LayerId, top: Option<&LayerId>) -> F
     if let Some(label) = &new.mount_label {
         fields.insert("mountlabel".to_owned(), json!(label));
     }
+    set_id_map(&mut fields, new.id_map);
     fields
+}
+
+/// Writes the ids as containers/storage does, for containers and their layers.
+fn set_id_map(fields: &mut Fields, map: Option<IdMap>) {
+    let Some(map) = map else { return };
+    for key in ["uidmap", "gidmap"] {
+        let range = json!([{ "container_id": 0, "host_id": map.host, "size": map.length }]);
+        fields.insert(key.to_owned(), range);
+    }
+}
+
+/// Reads what [`set_id_map`] wrote. Other programs' maps may have more ranges: these are theirs.
+fn id_map(fields: &Fields) -> Option<IdMap> {
+    let range = fields.get("uidmap")?.as_array()?.first()?;
+    let number = |key: &str| u32::try_from(range.get(key)?.as_u64()?).ok();
+    Some(IdMap { host: number("host_id")?, length: number("size")? })
 }

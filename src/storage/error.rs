@@ -68,6 +68,9 @@ pub enum StorageError {
     /// No container has this id.
     #[error("no container {0} in the store")]
     ContainerMissing(ContainerId),
+    /// A rootfs made for a user namespace, mounted without one, or the other way round.
+    #[error("the rootfs of container {0} and its mount do not agree on a user namespace")]
+    Unmapped(ContainerId),
     /// A container has this id already.
     #[error("container {0} is in the store already")]
     ContainerExists(ContainerId),
@@ -226,7 +229,7 @@ impl Classify for StorageError {
                 Kind::NotFound
             }
             Self::ImageInUse { .. } => Kind::WrongState,
-            Self::NotAStack { .. } => Kind::Internal,
+            Self::NotAStack { .. } | Self::Unmapped(_) => Kind::Internal,
             Self::TooDeep { .. } | Self::NoLayers(_) => Kind::NotSupported,
             Self::ContainerExists(_) | Self::NameTaken { .. } => Kind::NameTaken,
             Self::Layer(error) => error.kind(),

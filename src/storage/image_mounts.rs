@@ -18,6 +18,7 @@ use crate::storage::index::Held;
 use crate::storage::lockfile::Hold;
 use crate::storage::make_directories;
 use crate::storage::overlay::Access;
+use crate::storage::rootfs::How;
 use crate::storage::rootfs::MountPoint;
 use crate::storage::rootfs::count;
 use crate::storage::rootfs::set_count;
@@ -63,7 +64,8 @@ impl Store {
     ) -> Result<(), StorageError> {
         let mounted = mount::is_mount_point(target).map_err(StorageError::io("look at", target))?;
         if !mounted {
-            self.mount_layer(layer, target, None, Access::ReadOnly)?;
+            let how = How { label: None, access: Access::ReadOnly, user_namespace: None };
+            self.mount_layer(layer, target, how)?;
         }
         // A count without a mount is from before someone unmounted it by hand.
         let others = if mounted { count(mounts, layer) } else { 0 };

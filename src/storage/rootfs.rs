@@ -3,6 +3,7 @@
 //! Several users may mount one container; `mountpoints.json` has their number, for all programs
 //! that use the store. After a reboot the file is gone with the mounts.
 
+use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -27,6 +28,9 @@ use crate::storage::overlay::Access;
 use crate::storage::overlay::Persistence;
 use crate::storage::overlay::Place;
 use crate::storage::staging;
+use crate::storage::staging::Staging;
+use crate::sys::idmap;
+use crate::sys::idmap::Mapped;
 use crate::sys::mount;
 
 /// A layer that is mounted.
@@ -35,6 +39,15 @@ pub(super) struct MountPoint {
     layer: String,
     path: PathBuf,
     count: u64,
+}
+
+/// How a layer is mounted.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    pub(super) label: Option<&'a str>,
+    pub(super) access: Access,
+    /// Whose ids the layers below belong to.
+    pub(super) user_namespace: Option<&'a File>,
 }
 
 impl Record for MountPoint {
@@ -48,15 +61,23 @@ impl Record for MountPoint {
 }
 
 impl Store {
-    /// Mounts a container's rootfs, or counts one more user of it, and returns where it is.
+    /// Mounts a container's rootfs, or counts one more user of it, and returns where it is. One
+    /// that was made for a user namespace needs that namespace.
     ///
     /// # Errors
     ///
-    /// [`StorageError::ContainerMissing`], [`StorageError::LayerMissing`], and where the kernel
-    /// does not mount it.
-    pub fn mount(&self, id: &ContainerId) -> Result<PathBuf, StorageError> {
+    /// [`StorageError::ContainerMissing`], [`StorageError::LayerMissing`],
+    /// [`StorageError::Unmapped`], and where the kernel does not mount it.
+    pub fn mount(
+        &self,
+        id: &ContainerId,
+        user_namespace: Option<&File>,
+    ) -> Result<PathBuf, StorageError> {
         let container = self.container(id)?;
         let layer = container.layer_id()?;
+        if container.id_map.is_some() != user_namespace.is_some() {
+            return Err(StorageError::Unmapped(id.clone()));
+        }
         self.own_mounts()?;
         let layers = self.inner.layers.hold(Hold::Read)?;
         let record = layers.iter().find(|known| known.id == layer && !known.incomplete);
@@ -71,7 +92,9 @@ impl Store {
             let label = container.mount_label.as_deref().unwrap_or(&record.mount_label);
             let persistence =
                 if container.volatile { Persistence::Volatile } else { Persistence::Durable };
-            self.mount_layer(&layer, &target, Some(label), Access::Writable(persistence))?;
+            let access = Access::Writable(persistence);
+            let how = How { label: Some(label), access, user_namespace };
+            self.mount_layer(&layer, &target, how)?;
         }
         set_count(&mut mounts, &layer, &target, count + 1);
         if let Err(error) = mounts.save(0) {
@@ -81,6 +104,19 @@ impl Store {
             return Err(error);
         }
         Ok(target)
+    }
+
+    /// Whether a container's files can belong to the ids of a user namespace: by trying it once in
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`] with the kernel's reason: that they cannot.
+    pub fn can_map_owners(&self) -> Result<(), StorageError> {
+        let staging = Staging::new(&self.staging())?;
+        let place = staging.path("trial");
+        staging::make_directory(&place, 0o700)?;
+        idmap::try_in(&place).map_err(StorageError::io("map the owners of a layer in", &place))
     }
 
     /// Counts one user less of a container's rootfs, and unmounts it with the last.
@@ -145,8 +181,7 @@ impl Store {
         &self,
         layer: &LayerId,
         target: &Path,
-        label: Option<&str>,
-        access: Access,
+        how: How<'_>,
     ) -> Result<(), StorageError> {
         let home = self.overlay();
         let directory = self.layer_directory(layer);
@@ -161,12 +196,22 @@ impl Store {
         // nobody minds (Documentation/filesystems/overlayfs.rst, "Volatile mount").
         staging::remove(&directory.join("work/work/incompat/volatile"))?;
         let mut extra = self.inner.settings.mount_options.clone();
-        if access == Access::Writable(Persistence::Volatile) {
+        if how.access == Access::Writable(Persistence::Volatile) {
             extra.push("volatile".to_owned());
         }
         let try_it = |extra: &[String]| {
-            let options = overlay::options(&home, layer.as_str(), &place, (access, extra), label);
-            mount::mount_overlay(&home, target, &options)
+            let options = |place: &Place| {
+                overlay::options(&home, layer.as_str(), place, (how.access, extra), how.label)
+            };
+            let Some(user_namespace) = how.user_namespace.filter(|_| !place.lowers.is_empty())
+            else {
+                return mount::mount_overlay(&home, target, &options(&place));
+            };
+            let layers: Vec<_> = place.lowers.iter().map(|lower| home.join(lower)).collect();
+            let names = (0..layers.len()).map(|number| format!("l/{number}")).collect();
+            let renamed = Place { lowers: names, ..place.clone() };
+            let mapped = Mapped { layers: &layers, place: &home.join("l"), user_namespace };
+            idmap::mount_overlay(&home, target, &options(&renamed), mapped)
         };
         let mut result = try_it(&extra);
         // Two things that not every kernel and filesystem can do, and nobody's data needs.

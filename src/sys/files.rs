@@ -5,6 +5,7 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Whether the last component of a path may be a symbolic link.
@@ -124,6 +125,23 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Lets everybody walk through a directory and those above it; whoever may not list them still
+/// may not.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn let_through(path: &Path) -> io::Result<()> {
+    for directory in path.ancestors() {
+        let mode = std::fs::metadata(directory)?.permissions().mode();
+        if mode & 0o001 == 0 {
+            let more = std::fs::Permissions::from_mode(mode | 0o011);
+            std::fs::set_permissions(directory, more)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -42,6 +42,25 @@ pub struct OverlayOptions {
 ///
 /// What the kernel says.
 pub fn mount_overlay(home: &Path, target: &Path, overlay: &OverlayOptions) -> io::Result<()> {
+    let work = || -> io::Result<()> {
+        nix::sched::unshare(CloneFlags::CLONE_FS)?;
+        mount_overlay_here(home, target, overlay)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mount".to_owned());
+        match thread.spawn_scoped(scope, work)?.join() {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("the mounting thread panicked")),
+        }
+    })
+}
+
+/// The same on a thread whose working directory is its own.
+pub(super) fn mount_overlay_here(
+    home: &Path,
+    target: &Path,
+    overlay: &OverlayOptions,
+) -> io::Result<()> {
     let mut flags = MountFlags::empty();
     let mut data = overlay.data.clone();
     for option in &overlay.options {
@@ -55,29 +74,26 @@ pub fn mount_overlay(home: &Path, target: &Path, overlay: &OverlayOptions) -> io
         }
     }
     let data = CString::new(data)?;
-    let work = || -> io::Result<()> {
-        nix::sched::unshare(CloneFlags::CLONE_FS)?;
-        std::env::set_current_dir(home)?;
-        Ok(rustix::mount::mount("overlay", target, "overlay", flags, data.as_c_str())?)
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("mount".to_owned());
-        match thread.spawn_scoped(scope, work)?.join() {
-            Ok(result) => result,
-            Err(_) => Err(io::Error::other("the mounting thread panicked")),
-        }
-    })
+    std::env::set_current_dir(home)?;
+    Ok(rustix::mount::mount("overlay", target, "overlay", flags, data.as_c_str())?)
 }
 
-/// Mounts a tmpfs of at most `size` bytes on `target`: no devices, no set-user-id, no programs.
-/// Everything in it has the SELinux label, where one is given.
+/// Mounts a tmpfs of at most `size` bytes on `target`, which belongs to the user and group of that
+/// id: no devices, no set-user-id, no programs. Everything in it has the SELinux label, where one is
+/// given.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn mount_tmpfs(target: &Path, size: u64, mode: u32, label: Option<&str>) -> io::Result<()> {
+pub fn mount_tmpfs(
+    target: &Path,
+    size: u64,
+    mode: u32,
+    owner: u32,
+    label: Option<&str>,
+) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mut data = format!("mode={mode:o},size={size}");
+    let mut data = format!("mode={mode:o},size={size},uid={owner},gid={owner}");
     if let Some(label) = label {
         data.push_str(&format!(",context=\"{label}\""));
     }

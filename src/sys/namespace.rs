@@ -27,6 +27,9 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::sys::sysctl;
 use crate::sys::sysctl::SysctlError;
+use crate::sys::user_ns;
+use crate::sys::user_ns::Holder;
+use crate::sys::user_ns::IdMap;
 
 /// A namespace that could not be made, pinned, entered or released.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +128,12 @@ impl Classify for NamespaceError {
 /// What namespaces to make, how to set them up, and where to pin them.
 #[derive(Debug, Clone)]
 pub struct Pin {
-    /// Files go to `netns`, `ipcns` and `utsns` in it.
+    /// Files go to `userns`, `netns`, `ipcns` and `utsns` in it.
     pub directory: PathBuf,
     /// The name of the files.
     pub name: String,
+    /// Make a user namespace with this map, which the other namespaces belong to.
+    pub user: Option<IdMap>,
     /// Make a network namespace, its loopback interface up.
     pub net: bool,
     /// Make an IPC namespace.
@@ -144,6 +149,8 @@ pub struct Pin {
 /// The files that namespaces are pinned to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pinned {
+    /// The user namespace.
+    pub user: Option<PathBuf>,
     /// The network namespace.
     pub net: Option<PathBuf>,
     /// The IPC namespace.
@@ -155,7 +162,7 @@ pub struct Pinned {
 impl Pinned {
     /// The files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.net, &self.ipc, &self.uts].into_iter().filter_map(|path| path.as_deref())
+        [&self.net, &self.ipc, &self.uts, &self.user].into_iter().filter_map(|path| path.as_deref())
     }
 
     /// Releases all of them; those released already are fine.
@@ -178,12 +185,7 @@ pub fn pin(request: Pin) -> Result<Pinned, NamespaceError> {
     check(&request)?;
     let mut flags = CloneFlags::empty();
     let mut wanted = Vec::new();
-    let kinds = [
-        (request.net, CloneFlags::CLONE_NEWNET, "net"),
-        (request.ipc, CloneFlags::CLONE_NEWIPC, "ipc"),
-        (request.uts, CloneFlags::CLONE_NEWUTS, "uts"),
-    ];
-    for (_, flag, kind) in kinds.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
+    for (_, flag, kind) in kinds(&request).into_iter().filter(|(is_wanted, ..)| *is_wanted) {
         flags |= flag;
         wanted.push(kind);
         prepare(&request.directory.join(format!("{kind}ns")))?;
@@ -192,18 +194,42 @@ pub fn pin(request: Pin) -> Result<Pinned, NamespaceError> {
         return Ok(Pinned::default());
     }
     on_fresh_thread(move || {
-        nix::sched::unshare(flags).map_err(|error| NamespaceError::Make {
-            kinds: wanted.join(", "),
-            source: error.into(),
-        })?;
+        let holder = enter_new(&request, flags)
+            .map_err(|source| NamespaceError::Make { kinds: wanted.join(", "), source })?;
         set_up(&request)?;
         let mut pinned = Pinned::default();
-        let bound = bind_all(&request, &mut pinned);
+        let bound = bind_all(&request, holder.as_ref(), &mut pinned);
         if bound.is_err() {
             let _ = pinned.unpin();
         }
         bound.map(|()| pinned)
     })?
+}
+
+/// What is wanted, as the kernel calls it.
+fn kinds(request: &Pin) -> [(bool, CloneFlags, &'static str); 4] {
+    [
+        (request.user.is_some(), CloneFlags::CLONE_NEWUSER, "user"),
+        (request.net, CloneFlags::CLONE_NEWNET, "net"),
+        (request.ipc, CloneFlags::CLONE_NEWIPC, "ipc"),
+        (request.uts, CloneFlags::CLONE_NEWUTS, "uts"),
+    ]
+}
+
+/// Brings this thread into new namespaces; gives who holds the user namespace, which no thread
+/// can be in.
+fn enter_new(request: &Pin, flags: CloneFlags) -> io::Result<Option<Holder>> {
+    let Some(map) = request.user else {
+        nix::sched::unshare(flags)?;
+        return Ok(None);
+    };
+    let holder = Holder::start(flags, map)?;
+    for (is_wanted, flag, kind) in kinds(request) {
+        if is_wanted && flag != CloneFlags::CLONE_NEWUSER {
+            nix::sched::setns(File::open(holder.path_of(kind))?, flag)?;
+        }
+    }
+    Ok(Some(holder))
 }
 
 fn check(request: &Pin) -> Result<(), NamespaceError> {
@@ -233,41 +259,61 @@ fn set_up(request: &Pin) -> Result<(), NamespaceError> {
         })?;
     }
     for (name, value) in &request.sysctls {
-        sysctl::write(name, value)?;
+        set(name, value, request.user)?;
     }
     Ok(())
 }
 
-fn bind_all(request: &Pin, pinned: &mut Pinned) -> Result<(), NamespaceError> {
-    let slots = [
-        (request.net, "net", &mut pinned.net),
-        (request.ipc, "ipc", &mut pinned.ipc),
-        (request.uts, "uts", &mut pinned.uts),
-    ];
-    for (_, kind, slot) in slots.into_iter().filter(|(is_wanted, ..)| *is_wanted) {
+/// Writes a setting, as root of the node or, where only that may, as root of the user namespace.
+fn set(name: &str, value: &str, user: Option<IdMap>) -> Result<(), SysctlError> {
+    let written = sysctl::write(name, value);
+    match (&written, user) {
+        (Err(SysctlError::Write { source, .. }), Some(map))
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let wrap = |source| SysctlError::Write {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                source,
+            };
+            user_ns::as_user(map.host, || Ok(sysctl::write(name, value))).map_err(wrap)?
+        }
+        _ => written,
+    }
+}
+
+fn bind_all(
+    request: &Pin,
+    holder: Option<&Holder>,
+    pinned: &mut Pinned,
+) -> Result<(), NamespaceError> {
+    let slots = [&mut pinned.user, &mut pinned.net, &mut pinned.ipc, &mut pinned.uts];
+    for ((is_wanted, _, kind), slot) in kinds(request).into_iter().zip(slots) {
+        if !is_wanted {
+            continue;
+        }
+        let namespace = match holder {
+            Some(holder) => holder.path_of(kind),
+            None => format!("/proc/thread-self/ns/{kind}"),
+        };
         let path = request.directory.join(format!("{kind}ns")).join(&request.name);
-        bind(kind, &path).map_err(|source| NamespaceError::Pin { path: path.clone(), source })?;
+        let wrap = |source| NamespaceError::Pin { path: path.clone(), source };
+        bind(&namespace, &path).map_err(wrap)?;
         *slot = Some(path);
     }
     Ok(())
 }
 
-/// Binds this thread's namespace to a new file.
-fn bind(kind: &str, path: &Path) -> io::Result<()> {
+/// Binds a namespace to a new file.
+fn bind(namespace: &str, path: &Path) -> io::Result<()> {
     File::options()
         .write(true)
         .create_new(true)
         .mode(0o444)
         .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
         .open(path)?;
-    let namespace = format!("/proc/thread-self/ns/{kind}");
-    let mounted = nix::mount::mount(
-        Some(namespace.as_str()),
-        path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    );
+    let mounted =
+        nix::mount::mount(Some(namespace), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
     if mounted.is_err() {
         let _ = std::fs::remove_file(path);
     }

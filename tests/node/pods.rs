@@ -199,7 +199,7 @@ fn a_pod_that_cannot_be_is_refused_and_leaves_nothing() {
             ..Default::default()
         };
         let told = client.run_pod(&pod_with(&client, "shop", &options)).await;
-        assert!(refused(told, Code::Unimplemented).contains("not built yet"));
+        assert!(refused(told, Code::InvalidArgument).contains("userns_options.uids"));
 
         for (name, value) in
             [("net.core.somaxconn", "many"), ("net.core.nothing", "1"), ("net.core/../x", "1")]

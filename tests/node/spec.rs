@@ -160,6 +160,7 @@ impl Story {
                 ipc: Some(&self.pod.namespace("ipc")),
                 uts: Some(&self.pod.namespace("uts")),
                 pid: None,
+                user: None,
             },
             hostname: "shop",
             files,

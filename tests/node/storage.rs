@@ -279,14 +279,15 @@ fn a_container_is_mounted_counted_and_removed() {
         image: id.clone(),
         metadata: r#"{"pod-name":"b"}"#.to_owned(),
         mount_label: None,
+        id_map: None,
     };
     store.create_container(new.clone()).unwrap();
     assert!(store.create_container(new).is_err());
     assert!(store.container_dir(&container).is_dir());
     assert!(store.container_run_dir(&container).is_dir());
 
-    let merged = store.mount(&container).unwrap();
-    assert_eq!(store.mount(&container).unwrap(), merged);
+    let merged = store.mount(&container, None).unwrap();
+    assert_eq!(store.mount(&container, None).unwrap(), merged);
     assert!(std::fs::read_dir(merged.join("data")).unwrap().count() == 1);
     assert!(!merged.join("etc/group").exists());
     std::fs::File::create(merged.join("written")).unwrap().set_len(0).unwrap();
@@ -300,7 +301,7 @@ fn a_container_is_mounted_counted_and_removed() {
 
     let reopened = Store::open(settings(shared.directory.path())).unwrap();
     assert_eq!(reopened.containers().unwrap().len(), 1);
-    assert!(reopened.mount(&container).unwrap().join("written").exists());
+    assert!(reopened.mount(&container, None).unwrap().join("written").exists());
     reopened.remove_container(&container).unwrap();
     assert!(store.containers().unwrap().is_empty());
     assert!(!store.container_dir(&container).exists());

@@ -24,7 +24,7 @@ pub(crate) fn found(directory: &Path, token: &str, daemon: Option<i32>) -> Vec<S
     let others = processes(directory, token).into_iter().filter(|(pid, _)| Some(*pid) != daemon);
     found.extend(others.map(|(pid, text)| format!("process {pid} {text}")));
     // These are mounts of their own for as long as the node is up, whatever pods come and go.
-    let stay = ["storage/overlay", "ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns"];
+    let stay = ["storage/overlay", "ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns", "ns/userns"];
     let stay = stay.map(|name| directory.join(name));
     let pods = mounts(directory).into_iter().filter(|path| !stay.contains(path));
     found.extend(pods.map(|path| format!("mount {}", path.display())));
@@ -36,8 +36,17 @@ pub(crate) fn found(directory: &Path, token: &str, daemon: Option<i32>) -> Vec<S
     // A pod's parent is the kubelet's; what is below it with an id is ours.
     let pods = cgroups(token).into_iter().filter(|path| has_id(path));
     found.extend(pods.map(|path| format!("cgroup {}", path.display())));
-    let places =
-        ["ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns", "runc", "exits", "attach", "attach/exec"];
+    let places = [
+        "ns/netns",
+        "ns/ipcns",
+        "ns/utsns",
+        "ns/pidns",
+        "ns/userns",
+        "runc",
+        "exits",
+        "attach",
+        "attach/exec",
+    ];
     for name in places {
         let kept = directory.join("attach/exec");
         let left = entries(&directory.join(name)).filter(|path| *path != kept);

@@ -55,8 +55,7 @@ table! {
         /// The capabilities of every container that does not ask for others. Empty is none.
         default_capabilities: Vec<Capability> = List(NINE), NOW;
         /// Makes the capabilities inheritable too, which CVE-2022-27652 was about.
-        add_inheritable_capabilities: bool = Bool(false),
-            never("inheritable capabilities stay empty");
+        add_inheritable_capabilities: bool = Bool(false), NOW;
         /// Environment variables for every container; those of image and pod go before them.
         default_env: Vec<Assignment> = List(&[]), NOW;
         /// Resource limits for every container, as nofile=1024:2048. Without, they are the daemon's.
@@ -121,7 +120,7 @@ table! {
         /// A prefix for the sources of bind mounts.
         bind_mount_prefix: Option<PathBuf> = Text(""), LATER;
         /// Makes the root of every container read-only.
-        read_only: bool = Bool(false), LATER;
+        read_only: bool = Bool(false), NOW;
         /// Lets the runtime move the root mount instead of calling pivot_root.
         no_pivot: bool = Bool(false), NOW;
         /// The time zone of containers; Local is that of the node.
@@ -135,9 +134,9 @@ table! {
         /// The map of group ids for every container.
         gid_mappings: String = Text(""), never("pods ask for user namespaces (hostUsers: false)");
         /// The least user id of the node that a map may name.
-        minimum_mappable_uid: Option<u64> = Integer(-1), LATER;
+        minimum_mappable_uid: Option<u64> = Integer(-1), NOW;
         /// The least group id of the node that a map may name.
-        minimum_mappable_gid: Option<u64> = Integer(-1), LATER;
+        minimum_mappable_gid: Option<u64> = Integer(-1), NOW;
         /// The file of the Resource Director classes.
         rdt_config_file: Option<PathBuf> = Text(""), LATER.no_variable();
         /// The file of the block I/O classes.

@@ -7,6 +7,7 @@ use crate::cri::convert::resources;
 use crate::cri::convert::sandbox::is_clean_absolute;
 use crate::cri::convert::security;
 use crate::cri::convert::security::id_mapping;
+use crate::cri::convert::security::id_mapping_to_proto;
 use crate::model::container::ContainerConfig;
 use crate::model::container::Device;
 use crate::model::container::Mount;
@@ -157,7 +158,8 @@ pub fn mount_to_proto(from: &Mount) -> api::Mount {
             ..image::choice_to_proto(image, &image.image)
         }),
         image_sub_path: from.image_sub_path.clone(),
-        ..api::Mount::default()
+        uid_mappings: from.uid_mappings.iter().map(id_mapping_to_proto).collect(),
+        gid_mappings: from.gid_mappings.iter().map(id_mapping_to_proto).collect(),
     }
 }
 

@@ -12,7 +12,6 @@ use crate::model::security::SecurityContext;
 use crate::model::security::SecurityProfile;
 use crate::model::security::SelinuxOptions;
 use crate::model::security::SupplementalGroupsPolicy;
-use crate::model::security::UserNamespace;
 
 /// The security context of a sandbox.
 ///
@@ -165,20 +164,42 @@ fn mode(field: &'static str, from: i32) -> Result<NamespaceMode, RequestError> {
     }
 }
 
-fn user_namespace(
-    from: Option<&api::UserNamespace>,
-) -> Result<Option<UserNamespace>, RequestError> {
+/// The one map of a user namespace. More ranges, or different ones for groups, are legal to the
+/// kernel, but not in the CRI; the kubelet never asks for them.
+fn user_namespace(from: Option<&api::UserNamespace>) -> Result<Option<IdMapping>, RequestError> {
     let Some(from) = from else { return Ok(None) };
     match mode("userns_options.mode", from.mode)? {
-        NamespaceMode::Node => Ok(None),
-        NamespaceMode::Pod => Ok(Some(UserNamespace {
-            uids: from.uids.iter().map(id_mapping).collect(),
-            gids: from.gids.iter().map(id_mapping).collect(),
-        })),
+        NamespaceMode::Node => return Ok(None),
+        NamespaceMode::Pod => {}
         NamespaceMode::Container | NamespaceMode::Target => {
-            Err(RequestError::illegal("userns_options.mode", from.mode))
+            return Err(RequestError::illegal("userns_options.mode", from.mode));
         }
     }
+    let uids = single_map("userns_options.uids", &from.uids)?;
+    let gids = single_map("userns_options.gids", &from.gids)?;
+    if uids != gids {
+        let fault = "is not the same map as userns_options.uids".to_owned();
+        return Err(RequestError { field: "userns_options.gids", fault });
+    }
+    Ok(Some(uids))
+}
+
+fn single_map(field: &'static str, from: &[api::IdMapping]) -> Result<IdMapping, RequestError> {
+    let fault = |fault: String| RequestError { field, fault };
+    let [range] = from else {
+        return Err(fault(format!("has {} ranges, and one is wanted", from.len())));
+    };
+    let range = id_mapping(range);
+    if range.container_id != 0 {
+        return Err(fault(format!("begins at {} inside, and not at 0", range.container_id)));
+    }
+    // The highest id of all means "no id" to the kernel.
+    let end = range.host_id.checked_add(range.length).filter(|_| range.length > 0);
+    if end.is_none() || range.host_id == 0 {
+        let IdMapping { host_id, length, .. } = range;
+        return Err(fault(format!("{length} ids from {host_id} up are no map for a pod")));
+    }
+    Ok(range)
 }
 
 /// One range of an id map.
@@ -204,22 +225,16 @@ pub fn namespaces_to_proto(from: &NamespaceOptions) -> api::NamespaceOption {
     }
 }
 
-fn user_namespace_to_proto(from: &UserNamespace) -> api::UserNamespace {
-    let ranges = |ranges: &[IdMapping]| {
-        ranges
-            .iter()
-            .map(|range| api::IdMapping {
-                host_id: range.host_id,
-                container_id: range.container_id,
-                length: range.length,
-            })
-            .collect()
-    };
-    api::UserNamespace {
-        mode: api::NamespaceMode::Pod.into(),
-        uids: ranges(&from.uids),
-        gids: ranges(&from.gids),
-    }
+fn user_namespace_to_proto(from: &IdMapping) -> api::UserNamespace {
+    let range = id_mapping_to_proto(from);
+    let mode = api::NamespaceMode::Pod.into();
+    api::UserNamespace { mode, uids: vec![range], gids: vec![range] }
+}
+
+/// One range of an id map, as a status shows it.
+pub(super) fn id_mapping_to_proto(from: &IdMapping) -> api::IdMapping {
+    let IdMapping { host_id, container_id, length } = *from;
+    api::IdMapping { host_id, container_id, length }
 }
 
 #[cfg(test)]
@@ -234,6 +249,36 @@ mod tests {
                 ..Default::default()
             };
             assert_eq!(of_container(&from).unwrap_err().field, "run_as_user", "{value}");
+        }
+    }
+
+    #[test]
+    fn a_user_namespace_has_one_map_from_zero_for_users_and_groups() {
+        let map = |container_id, host_id, length| api::IdMapping { host_id, container_id, length };
+        let asked = |mode: api::NamespaceMode, uids: &[api::IdMapping], gids: &[api::IdMapping]| {
+            let (uids, gids) = (uids.to_vec(), gids.to_vec());
+            user_namespace(Some(&api::UserNamespace { mode: mode.into(), uids, gids }))
+        };
+        use api::NamespaceMode::Pod;
+        let good = [map(0, 65_536, 65_536)];
+        let found = asked(Pod, &good, &good).unwrap().unwrap();
+        assert_eq!(user_namespace_to_proto(&found).uids, good);
+        assert_eq!(asked(api::NamespaceMode::Node, &[], &[]).unwrap(), None);
+        for (what, uids, gids) in [
+            ("none", &[][..], &[][..]),
+            ("no gids", &good, &[]),
+            ("two", &[map(0, 1000, 10), map(10, 2000, 10)], &good),
+            ("without 0", &[map(1, 1000, 10)], &[map(1, 1000, 10)]),
+            ("empty", &[map(0, 1000, 0)], &[map(0, 1000, 0)]),
+            ("different", &good, &[map(0, 131_072, 65_536)]),
+            ("root of the node", &[map(0, 0, 65_536)], &[map(0, 0, 65_536)]),
+            ("past the end", &[map(0, 4_294_967_000, 1000)], &[map(0, 4_294_967_000, 1000)]),
+        ] {
+            let error = asked(Pod, uids, gids).unwrap_err();
+            assert!(error.field.starts_with("userns_options."), "{what}: {error}");
+        }
+        for mode in [api::NamespaceMode::Container, api::NamespaceMode::Target] {
+            assert_eq!(asked(mode, &good, &good).unwrap_err().field, "userns_options.mode");
         }
     }
 

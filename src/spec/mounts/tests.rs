@@ -171,10 +171,7 @@ fn recursive_read_only_is_made_or_refused_never_less() {
 }
 
 #[test]
-fn what_is_not_built_is_said() {
-    let mapped = Wanted { uid_mappings: vec![IdMapping::default()], ..wanted("/v") };
-    let error = with_mounts(&[mapped], |_| {}).err().unwrap().to_string();
-    assert_eq!(error, "id-mapped mounts are not supported yet");
+fn no_mount_is_dropped() {
     let mut fixture = Fixture::default();
     fixture.config.mounts = vec![wanted("/lost")];
     assert!(fixture.with(|facts| container(facts).is_err()), "a mount must not be dropped");
@@ -203,6 +200,53 @@ fn a_volume_of_the_image_hides_nothing_of_the_kernel_s() {
     }
     let mounts = with("/../../data").unwrap();
     assert_eq!(options(&mounts, "/data"), ["private", "bind", "rw"]);
+}
+
+#[test]
+fn owners_are_mapped_by_a_runtime_that_can_and_never_left_out() {
+    let map = vec![IdMapping { host_id: 65_536, container_id: 0, length: 1000 }];
+    let mut volume =
+        Wanted { uid_mappings: map.clone(), gid_mappings: map.clone(), ..wanted("/v") };
+    let make = |volume: &Wanted, able: bool| {
+        let mut fixture = Fixture::default();
+        fixture.config.mounts = vec![volume.clone()];
+        fixture.handler.id_mapped_mounts = able;
+        let found = [resolved(volume)];
+        fixture.with(|facts| container(&ContainerFacts { mounts: &found, ..*facts }))
+    };
+    let error = make(&volume, false).err().unwrap();
+    assert!(matches!(&error, SpecError::IdMappedMount { path } if path == "/v"), "{error}");
+    let made = make(&volume, true).unwrap();
+    let mount = made.list.last().unwrap();
+    for ids in [mount.uid_mappings(), mount.gid_mappings()] {
+        let id = ids.as_ref().unwrap()[0];
+        assert_eq!((id.container_id(), id.host_id(), id.size()), (0, 65_536, 1000));
+    }
+    volume.gid_mappings = Vec::new();
+    assert!(make(&volume, true).is_err(), "users without groups");
+    volume.gid_mappings = vec![IdMapping { length: 0, ..map[0] }];
+    assert!(make(&volume, true).is_err(), "no ids");
+    volume.gid_mappings = vec![IdMapping { host_id: u32::MAX, ..map[0] }];
+    assert!(make(&volume, true).is_err(), "past the end");
+}
+
+#[test]
+fn a_pod_of_the_node_s_network_sees_the_node_s_sysfs_from_its_users() {
+    let mut fixture = Fixture::default();
+    fixture.sandbox.security.namespaces.user_namespace = Some(IdMapping::default());
+    let kind = |fixture: &Fixture| {
+        let made = made(fixture);
+        let sys = made.list.iter().find(|mount| mount.destination() == Path::new("/sys"));
+        let sys = sys.unwrap();
+        (sys.typ().clone().unwrap(), sys.options().clone().unwrap())
+    };
+    assert_eq!(kind(&fixture).0, "sysfs");
+    fixture.host_network = true;
+    let (kind, options) = kind(&fixture);
+    assert_eq!(kind, "bind");
+    for option in ["rbind", "ro", "nosuid", "noexec", "nodev"] {
+        assert!(options.iter().any(|found| found == option), "{option}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ fn request(directory: &Path) -> Pin {
     Pin {
         directory: directory.to_owned(),
         name: "pod-1".to_owned(),
+        user: None,
         net: true,
         ipc: true,
         uts: true,
