@@ -92,7 +92,7 @@ fn a_pods_life_is_told_in_order_with_the_whole_pod_in_every_event() {
         use ContainerState::*;
         assert_eq!(states, [ContainerCreated, ContainerRunning, ContainerExited]);
         let ended = client.status(&over).await.unwrap();
-        assert_eq!(events[2].containers_statuses, [ended.clone()]);
+        assert_eq!(events[2].containers_statuses, std::slice::from_ref(&ended));
         assert_eq!((ended.exit_code, ended.reason.as_str()), (3, "Error"));
 
         // One whose monitor dies before it is told of by whoever looks.
