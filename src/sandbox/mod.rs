@@ -176,7 +176,11 @@ impl Sandboxes {
     /// Undoes what the network still keeps for sandboxes that are not there any more.
     pub async fn collect_networks(&self) {
         let all = self.parts.records.sandboxes.all();
-        let living: Vec<SandboxId> = all.iter().map(|record| record.id.clone()).collect();
+        let mut living: Vec<SandboxId> = all.iter().map(|record| record.id.clone()).collect();
+        // A record that cannot be read, as of a later version, still stands for a pod that runs.
+        let on_disk = std::fs::read_dir(&self.parts.settings.records_dir).into_iter().flatten();
+        living
+            .extend(on_disk.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
         let collected = self.parts.network.collect(&living).await;
         for id in collected.removed {
             tracing::info!(sandbox = %id, "its left-over network attachment was undone");

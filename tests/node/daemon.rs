@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::scene;
 use crate::support::daemon::Daemon;
 use crate::support::host;
 use crate::support::net;
@@ -118,6 +119,9 @@ fn what_pods_can_leave_is_seen_and_taken_away() {
         let mut named =
             host::command("tail").arg("-f").arg("/dev/null").arg(&path).spawn().unwrap();
 
+        // Between its fork and its exec a process has the name of this one.
+        let path = path.display().to_string();
+        scene::until("tail runs", || !scene::processes(&["tail -f", &path]).is_empty()).await;
         let left = daemon.leftovers();
         for (kind, what) in [
             ("process", "sleep 600"),

@@ -81,7 +81,7 @@ fn a_memory_limit_below_what_is_used_is_refused_and_changes_nothing() {
 
 #[test]
 fn processors_are_chosen_and_changed_and_those_that_are_not_there_are_refused() {
-    scene::story(&[], |daemon, mut client| async move {
+    scene::story(&["UpdateContainerResources"], |daemon, mut client| async move {
         let (pod, pod_id) = pod(&mut client).await;
         let mut container = script(&client, "web", "sleep 600");
         let on = |cpus: &str| api::LinuxContainerResources {
