@@ -8,6 +8,7 @@ use crate::container::Containers;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
 use crate::container::now;
+use crate::failure::chain;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
 use crate::runtime::Status;
@@ -25,7 +26,10 @@ impl Containers {
     /// [`ContainerError::Runtime`] when the exit file is unreadable; [`ContainerError::State`] when
     /// the record cannot be written.
     pub async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
-        self.parts.note_exit(id).await
+        self.parts.note_exit(id).await?;
+        let (parts, id) = (Arc::clone(&self.parts), id.clone());
+        tokio::spawn(async move { parts.let_go(&id).await });
+        Ok(())
     }
 
     /// Brings a record in step with what really runs, as after a restart of the daemon.
@@ -106,6 +110,19 @@ impl Parts {
         let Some(exit) = exit else { return Ok(()) };
         let finished = i64::try_from(exit.finished.unix_timestamp_nanos()).unwrap_or(i64::MAX);
         self.record_exit(&record, Exit { code: exit.code, finished, oom: exit.oom })
+    }
+
+    /// Has the runtime forget a container that is over: what it left running goes, its cgroup is
+    /// free, and who removes it later need not wait for that.
+    async fn let_go(self: Arc<Self>, id: &ContainerId) {
+        let Ok((record, _turn)) = self.begin(id.as_str()).await else { return };
+        if record.state != ContainerState::Exited {
+            return;
+        }
+        if let Err(error) = self.runtime.delete(&record.handler, id).await {
+            // Its removal tries again, and answers for it.
+            tracing::warn!(container = %id, error = chain(&error), "left after its end");
+        }
     }
 
     /// Records the end of a container that the runtime says is over, whether or not a monitor saw.
