@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 
+use oci_spec::runtime::BoxBuilder;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
@@ -25,7 +26,6 @@ use crate::runtime::command::LINGER;
 use crate::runtime::command::Launched;
 use crate::runtime::command::Wanted;
 use crate::runtime::error::RuntimeError;
-use crate::sys::pty::ConsoleSocket;
 use crate::sys::pty::Terminal;
 
 /// How much of a stream is under way at a time.
@@ -45,8 +45,16 @@ impl Runtime {
     ///
     /// [`RuntimeError::NotRunning`] when the container does not run, [`RuntimeError::Refused`]
     /// when the command cannot be started in it, and what keeps the runtime from being asked.
-    pub async fn exec(&self, request: Exec, streams: ProcessStreams) -> Result<i32, RuntimeError> {
+    pub async fn exec(
+        &self,
+        mut request: Exec,
+        mut streams: ProcessStreams,
+    ) -> Result<i32, RuntimeError> {
         if request.process.terminal() == Some(true) {
+            // What is known of the size by now, the command sees from its beginning.
+            if let Some(size) = streams.sizes.as_mut().and_then(|sizes| sizes.try_recv().ok()) {
+                request.process.set_console_size(console_size(size));
+            }
             let launched = self.launch(&request, Wanted::Terminal)?;
             return with_terminal(launched, streams).await;
         }
@@ -77,14 +85,11 @@ async fn with_pipes(launched: Launched, streams: ProcessStreams) -> Result<i32, 
     to_the_end(job, &over, feed, outputs).await
 }
 
-async fn with_terminal(
-    launched: Launched,
-    mut streams: ProcessStreams,
-) -> Result<i32, RuntimeError> {
+async fn with_terminal(launched: Launched, streams: ProcessStreams) -> Result<i32, RuntimeError> {
     let Launched { mut job, console, mut stderr, .. } = launched;
     let console = console.ok_or_else(|| job.fault(std::io::ErrorKind::BrokenPipe.into()))?;
     let terminal = {
-        let mut received = std::pin::pin!(receive(console, &mut streams.sizes));
+        let mut received = std::pin::pin!(console.receive());
         let mut started = std::pin::pin!(job.started(&mut stderr));
         tokio::select! {
             biased;
@@ -112,19 +117,6 @@ async fn with_terminal(
     let over = watch::Sender::new(false);
     let outputs = forward(&terminal, streams.stdout, over.subscribe());
     to_the_end(job, &over, feed, outputs).await
-}
-
-/// The terminal, once the runtime has made it. The command is not there yet, so that it sees the
-/// size that is known from its beginning.
-async fn receive(
-    console: ConsoleSocket,
-    sizes: &mut Option<mpsc::Receiver<TerminalSize>>,
-) -> std::io::Result<Terminal> {
-    let terminal = console.receive().await?;
-    if let Some(size) = sizes.as_mut().and_then(|sizes| sizes.try_recv().ok()) {
-        resize(&terminal, size);
-    }
-    Ok(terminal)
 }
 
 /// Waits for the command's end and then for the rest of its output.
@@ -205,6 +197,11 @@ async fn follow_sizes(terminal: &Terminal, sizes: Option<mpsc::Receiver<Terminal
     while let Some(size) = sizes.recv().await {
         resize(terminal, size);
     }
+}
+
+fn console_size(size: TerminalSize) -> Option<oci_spec::runtime::Box> {
+    let (height, width) = (u64::from(size.height), u64::from(size.width));
+    BoxBuilder::default().height(height).width(width).build().ok()
 }
 
 fn resize(terminal: &Terminal, size: TerminalSize) {

@@ -21,6 +21,11 @@ use tokio::sync::mpsc;
 
 use crate::runtime::Node;
 use crate::runtime::wait;
+use crate::scene::processes;
+
+/// A script that tells the size of its terminal after each line it is told. It takes no signal:
+/// that would end a `read` of busybox.
+const TELLS_SIZE: &str = "while read line; do echo got $line at $(stty size); done";
 
 /// The client's side of all streams.
 struct Talk {
@@ -48,6 +53,21 @@ impl Talk {
         let heard = String::from_utf8(heard).unwrap();
         assert!(done.is_ok(), "{end:?} is not in {heard:?}");
         heard
+    }
+
+    /// Asks for the size of the terminal until it is this one: it comes by another way.
+    async fn until_told(&mut self, size: &str) {
+        let asking = async {
+            loop {
+                self.say("size\n").await;
+                self.hear("got size at ").await;
+                if self.hear("\r\n").await.trim_end() == size {
+                    return;
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(10), asking).await;
+        assert!(told.is_ok(), "the size is not {size}");
     }
 
     async fn size(&self, width: u16, height: u16) {
@@ -194,23 +214,19 @@ async fn a_process_left_in_the_background_holds_nobody_up() {
 async fn a_terminal_has_its_clients_size_and_all_three_streams() {
     let Some(node) = Node::new() else { return };
     let (request, _) = node.run(&["sleep", "1000"]).await;
-    let script = "echo $(stty size); trap 'echo $(stty size)' WINCH; echo ready >&2; \
-                  while read line; do echo got $line; done; exit 6";
-    let mut command = node.command(&request.id, &["sh", "-c", script]).await;
+    let script = format!("echo $(stty size); echo ready >&2; {TELLS_SIZE}; exit 6");
+    let mut command = node.command(&request.id, &["sh", "-c", &script]).await;
     command.process.set_terminal(Some(true));
     let (streams, mut talk) = talk(true);
     talk.size(97, 31).await;
     let runtime = node.runtime.clone();
     let command = tokio::spawn(async move { runtime.exec(command, streams).await });
     assert_eq!(talk.hear("ready\r\n").await, "31 97\r\nready\r\n");
-    talk.size(120, 40).await;
     talk.say("word\n").await;
-    let heard = talk.hear("got word\r\n").await;
-    // The shell acts on the signal between two lines.
-    talk.say("\n").await;
-    let heard = heard + &talk.hear("got\r\n").await;
-    assert!(heard.contains("word\r\n"), "no echo in {heard:?}");
-    assert!(heard.contains("40 120\r\n"), "{heard:?}");
+    let heard = talk.hear("got word at 31 97\r\n").await;
+    assert!(heard.starts_with("word\r\n"), "no echo in {heard:?}");
+    talk.size(120, 40).await;
+    talk.until_told("40 120").await;
     // Control and D is the end of what is typed.
     talk.say("\u{4}").await;
     assert_eq!(command.await.unwrap().unwrap(), 6);
@@ -267,6 +283,9 @@ async fn a_command_ends_with_its_container_where_the_kernel_does_not_see_to_it()
         let runtime = node.runtime.clone();
         let probe = tokio::spawn(async move { runtime.exec_sync(probe, None).await });
         wait("the probe", || node.processes(id).iter().any(|line| line.contains("probe"))).await;
+        // Before that the runtime, not the command, would end with the container.
+        wait("the runtime's end", || processes(&["exec", "--detach", id.as_str()]).is_empty())
+            .await;
         node.runtime.kill("runc", id, "SIGKILL", false).await.unwrap();
         assert_eq!(command.await.unwrap().unwrap(), 137);
         let probe = probe.await.unwrap().unwrap();
@@ -355,21 +374,17 @@ async fn an_input_that_is_kept_open_outlives_its_clients() {
 #[tokio::test]
 async fn a_terminal_is_left_by_two_keys_and_found_again() {
     let Some(node) = Node::new() else { return };
-    let script = "trap 'echo $(stty size)' WINCH; while read line; do echo got $line; done; exit 7";
-    let container = talkative(&node, script, Stdin::Terminal).await;
+    let script = format!("{TELLS_SIZE}; exit 7");
+    let container = talkative(&node, &script, Stdin::Terminal).await;
     let (mut talk, attached) = attach(&node, &container, Stdin::Terminal);
     talk.size(101, 37).await;
-    talk.say("one\n").await;
-    let heard = talk.hear("got one\r\n").await;
-    talk.say("\n").await;
-    let heard = heard + &talk.hear("got\r\n").await;
-    assert!(heard.contains("37 101\r\n"), "{heard:?}");
+    talk.until_told("37 101").await;
     talk.say("\u{10}").await;
     talk.say("\u{11}").await;
     attached.await.unwrap().unwrap();
     let (mut talk, attached) = attach(&node, &container, Stdin::Terminal);
     talk.say("two\n").await;
-    talk.hear("got two\r\n").await;
+    talk.hear("got two at 37 101\r\n").await;
     talk.say("\u{4}").await;
     attached.await.unwrap().unwrap();
     wait("the exit file", || node.exit_code(&container.0) == Some(7)).await;
