@@ -71,7 +71,7 @@ status=0
 for regex in "${groups[@]}"; do
   group "$regex" || status=1
 done
-left=$(crictl pods -q)
+left=$(crictl --timeout 60s pods -q)
 [ -z "$left" ] || { echo "BAD   pods left: $left"; status=1; }
 [ $status -eq 0 ] || service_log 60
 service_end || status=1
