@@ -12,13 +12,16 @@ export VMDIR=${VMDIR:-/var/tmp/test-vm}
 read -ra profiles <<<"${PROFILES:-apparmor enforcing}"
 read -ra scripts <<<"${SCRIPTS:-critest.sh protections.sh}"
 
-if [ ! -s "$VMDIR/img/vmlinux" ]; then
+# A machine that was built from other scripts is built again.
+stamp=$(cat "$here"/{build.sh,mkimage.sh,vmtest.cil} | sha256sum | cut -c1-64)
+if [ "$(cat "$VMDIR/img/stamp" 2>/dev/null)" != "$stamp" ]; then
   "$here/../setup/install.sh" --vm
   # The QEMU of Debian 12 cannot run these kernels; later ones can.
   case $(qemu-system-x86_64 --version) in
-    *' version '[1-7].*) "$here/getqemu.sh" ;;
+    *' version '[1-7].*) [ -x "$VMDIR/q10/usr/bin/qemu-system-x86_64" ] || "$here/getqemu.sh" ;;
   esac
   "$here/build.sh"
+  echo "$stamp" >"$VMDIR/img/stamp"
 fi
 status=0
 for profile in "${profiles[@]}"; do
