@@ -47,8 +47,6 @@ struct All {
     events_dropped: Counter,
     out_of_memory: Counter,
     out_of_memory_of: Family<Label, Counter>,
-    stalled: Family<Label, Gauge>,
-    monitors_lost: Family<Label, Gauge>,
     defunct: Gauge,
     pulled: Counter,
     not_pulled: Family<Label, Counter>,
@@ -114,11 +112,6 @@ impl Metrics {
         }
     }
 
-    /// A step of an RPC that is worth a name of its own took so long.
-    pub fn step(&self, name: &'static str, took: Duration) {
-        self.all.last.get_or_create(&[("operation", name.to_owned())]).set(took.as_secs_f64());
-    }
-
     /// An event was not given to a client that does not keep up.
     pub fn event_dropped(&self) {
         self.all.events_dropped.inc();
@@ -130,21 +123,10 @@ impl Metrics {
         self.all.out_of_memory_of.get_or_create(&[("name", container.to_owned())]).inc();
     }
 
-    /// A container's monitor is gone, and the container is not.
-    pub fn monitor_lost(&self, container: &str) {
-        self.all.monitors_lost.get_or_create(&[("name", container.to_owned())]).inc();
-    }
-
     /// A container is gone: nothing is shown under its name any more.
     pub fn container_gone(&self, container: &str) {
         let label = [("name", container.to_owned())];
         self.all.out_of_memory_of.remove(&label);
-        self.all.monitors_lost.remove(&label);
-    }
-
-    /// A client asked again for what is still being made.
-    pub fn stalled(&self, stage: &'static str) {
-        self.all.stalled.get_or_create(&[("stage", stage.to_owned())]).inc();
     }
 
     /// An image was pulled.
@@ -206,13 +188,6 @@ impl All {
                 self.latencies.view(part),
             );
         }
-        // CRI-O's name has no _total; a gauge has the same line.
-        shown.add(
-            "resources_stalled_at_stage",
-            "resources_stalled_at_stage",
-            "Requests for a pod or container that is still being made, by the stage it stands in",
-            self.stalled.clone(),
-        );
         shown.add(
             "default_runtime",
             "default_runtime",
@@ -239,12 +214,6 @@ impl All {
             "containers_oom_count",
             "Containers that the kernel killed for want of memory, by name",
             self.out_of_memory_of.clone(),
-        );
-        shown.add(
-            "containers_stopped_monitor_count",
-            "containers_stopped_monitor_count",
-            "Running containers whose monitor is gone, by name",
-            self.monitors_lost.clone(),
         );
         shown.add(
             "processes_defunct",
@@ -287,13 +256,11 @@ mod tests {
             "operations_latency_seconds_total",
             "containers_events_dropped_total",
             "containers_oom_count_total",
-            "resources_stalled_at_stage",
         ]);
         metrics.operation("RunPodSandbox", Duration::from_millis(500), false);
         metrics.operation("RunPodSandbox", Duration::from_millis(1500), true);
         metrics.event_dropped();
         metrics.out_of_memory("k8s_a\"b\nc");
-        metrics.stalled("sandbox network creation");
         let text = metrics.text();
         for line in [
             "operations_total{operation=\"RunPodSandbox\"} 2",
@@ -305,7 +272,6 @@ mod tests {
             "operations_latency_seconds_total_count{operation=\"RunPodSandbox\"} 2",
             "containers_events_dropped_total 1",
             "containers_oom_count_total{name=\"k8s_a\\\"b\\nc\"} 1",
-            "resources_stalled_at_stage{stage=\"sandbox network creation\"} 1",
         ] {
             let line = format!("{PREFIX}_{line}");
             assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
