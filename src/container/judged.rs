@@ -43,7 +43,7 @@ impl Parts {
         let image = RunImage {
             id: info.id.clone(),
             name: name.unwrap_or_else(|| info.id.to_string()),
-            reference: info.id.to_string(),
+            reference: repo_digests.first().cloned().unwrap_or_else(|| info.id.to_string()),
         };
         Ok(Judged { image, run: config.run(), repo_digests })
     }

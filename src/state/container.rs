@@ -68,7 +68,7 @@ pub struct RunImage {
     pub id: ImageId,
     /// A name of it, or its ID where it has none.
     pub name: String,
-    /// What PullImage answers with, so that the kubelet knows the image again: its ID.
+    /// What kubectl shows as the image's ID: its first name with a digest, or its ID where it has none.
     pub reference: String,
 }
 
