@@ -1,6 +1,7 @@
 //! What can go wrong with a verb on containers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::catalog::CatalogError;
 use crate::failure::Classify;
@@ -147,6 +148,9 @@ pub enum ContainerError {
         /// The limit that was asked for, in bytes.
         limit: i64,
     },
+    /// Of a stop that others asked for too.
+    #[error(transparent)]
+    Shared(#[from] Arc<ContainerError>),
     /// It does not die.
     #[error(
         "container {0} still runs although it was killed; its processes may hang in the kernel"
@@ -170,6 +174,7 @@ impl Classify for ContainerError {
     fn kind(&self) -> Kind {
         match self {
             Self::State(source) => source.kind(),
+            Self::Shared(source) => source.kind(),
             Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
             Self::SandboxStopped(_)
             | Self::WrongState { .. }

@@ -37,6 +37,7 @@ use tokio::sync::broadcast;
 
 pub use error::ContainerError;
 pub use stats::ContainerStats;
+pub use stop::Stops;
 
 use crate::catalog::Catalog;
 use crate::judge::Judge;
@@ -120,6 +121,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells those who wait that a container's end was recorded.
     pub exited: broadcast::Sender<ContainerId>,
+    /// The stops that go on.
+    pub stops: Arc<Stops>,
     /// The counters.
     pub metrics: Metrics,
 }

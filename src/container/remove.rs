@@ -30,7 +30,7 @@ impl Containers {
         let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
         let work = async move {
             let _turn = turn;
-            parts.stop(&record, Duration::ZERO).await?;
+            parts.stop(&record.id, Duration::ZERO).await?;
             parts.remove_parts(&record).await?;
             looks.forget(&record.id);
             Ok(Change::Made(()))

@@ -86,6 +86,7 @@ pub(super) async fn assemble(
         judge: judge.clone(),
         settings: settings::container(config, handlers, host, apparmor)?,
         exited,
+        stops: Arc::default(),
         metrics: metrics.clone(),
     }));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {

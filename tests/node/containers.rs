@@ -376,6 +376,52 @@ fn limits_hold_change_and_are_what_kills_for_memory() {
 }
 
 #[test]
+fn a_container_is_asked_to_end_once_however_often_and_the_least_patience_counts() {
+    scene::story(&[], |daemon, mut client| async move {
+        let (pod, pod_id) = pod(&mut client).await;
+        let text = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done";
+        let container = script(&client, "deaf", text);
+        let id = client.run(&pod_id, &pod, &container).await.unwrap();
+        let told = |words: &str| client.log(&pod, &container).matches(words).count();
+        scene::until("it can be asked", || told("ready") == 1).await;
+        let begun = Instant::now();
+        let (mut first, mut second, asked) = (client.clone(), client.clone(), id.clone());
+        let patient = tokio::spawn(async move { first.stop(&asked, 600).await });
+        scene::until("it is asked", || told("asked") == 1).await;
+        second.stop(&id, 2).await.unwrap();
+        patient.await.unwrap().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert_eq!(told("asked"), 1);
+        let status = client.status(&id).await.unwrap();
+        assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 137));
+        client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn a_stop_comes_to_its_end_when_its_caller_has_left() {
+    scene::story(&[], |daemon, mut client| async move {
+        let (pod, pod_id) = pod(&mut client).await;
+        let container = script(
+            &client,
+            "deaf",
+            "trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done",
+        );
+        let id = client.run(&pod_id, &pod, &container).await.unwrap();
+        let told = |words: &str| client.log(&pod, &container).contains(words);
+        scene::until("it can be asked", || told("ready")).await;
+        let (mut caller, asked) = (client.clone(), id.clone());
+        let call = tokio::spawn(async move { caller.stop(&asked, 1).await });
+        scene::until("it is asked", || told("asked")).await;
+        call.abort();
+        assert_eq!(client.exited(&id).await.unwrap().exit_code, 137);
+        client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
 fn a_container_is_asked_to_end_before_it_is_made_to() {
     scene::story(&[], |daemon, mut client| async move {
         let signal = "example.test/signal:1";
