@@ -121,7 +121,7 @@ impl Judge {
     }
 
     /// Judges an image of the store that a container is about to run, by the evidence kept with
-    /// it, under the policy as it is now. Gives the scope that allowed it.
+    /// it, under the policy as it is now. Gives the verdict that allowed it.
     ///
     /// `reference` is what the user wrote in the pod; `manifest` is the digest of the image's
     /// manifest.
@@ -135,7 +135,7 @@ impl Judge {
         image: &ImageId,
         subject: &Subject<'_>,
         namespace: Option<&str>,
-    ) -> Result<String, JudgeError> {
+    ) -> Result<Verdict, JudgeError> {
         let policy = self.policy(namespace)?;
         let evidence = if policy.needs_evidence(subject.reference) {
             kept(store, image)?
@@ -151,7 +151,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Policy, JudgeError> {
     Policy::parse(path, bytes, &read).map_err(JudgeError::Policy)
 }
 
-/// The verdict as a result: the scope that allowed it, or the refusal.
+/// The verdict if it allows the image, or the refusal.
 ///
 /// # Errors
 ///
@@ -161,15 +161,13 @@ pub fn decide(
     reference: &Reference,
     manifest_digest: &Digest,
     evidence: &Evidence,
-) -> Result<String, JudgeError> {
+) -> Result<Verdict, JudgeError> {
     let subject = Subject { reference, manifest_digest };
-    match crate::policy::evaluate(policy, &subject, evidence, SystemTime::now()) {
-        Verdict::Allowed { scope, by } => {
-            tracing::debug!(image = %reference, digest = %manifest_digest, scope, ?by, "allowed");
-            Ok(scope)
-        }
-        Verdict::Refused(refusal) => Err(JudgeError::Refused(Box::new(refusal))),
-    }
+    let verdict = crate::policy::evaluate(policy, &subject, evidence, SystemTime::now());
+    let verdict = verdict.allowed().map_err(|refusal| JudgeError::Refused(Box::new(refusal)))?;
+    let by = verdict.requirements.iter().map(ToString::to_string).collect::<Vec<_>>();
+    tracing::debug!(image = %reference, digest = %manifest_digest, scope = verdict.scope, ?by, "allowed");
+    Ok(verdict)
 }
 
 /// The evidence as bytes to keep with an image: the big-data key and the text.

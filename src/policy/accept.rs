@@ -1,11 +1,22 @@
 //! The requirements that look at nothing.
 
+use crate::policy::Outcome;
 use crate::policy::Subject;
-use crate::policy::requirement::Outcome;
+use crate::policy::json::Fault;
+use crate::policy::json::Part;
+use crate::policy::proof::Proof;
+use crate::policy::proof::What;
+
+/// Both have no members but their type.
+pub(crate) fn parse(part: &Part<'_>) -> Result<(), Fault> {
+    let mut members = part.members()?;
+    members.kind()?;
+    members.end()
+}
 
 /// `insecureAcceptAnything`.
 pub(crate) fn anything() -> Outcome {
-    Outcome::Accepted("nothing was checked".to_owned())
+    Outcome::accepted(Proof::of(What::Nothing))
 }
 
 /// `reject`.

@@ -20,7 +20,6 @@ use crate::policy::json::Part;
 use crate::policy::json::Text;
 use crate::policy::keys::Read;
 use crate::policy::requirement::Requirement;
-use crate::policy::requirement::Signer;
 use crate::policy::scope;
 
 /// The transport of images from registries, the only one that this program has.
@@ -83,10 +82,7 @@ impl Policy {
     /// Whether the verdict on `reference` may depend on signatures, so that they must be gathered.
     #[must_use]
     pub fn needs_evidence(&self, reference: &Reference) -> bool {
-        self.requirements(reference).1.iter().any(|requirement| match requirement {
-            Requirement::SigstoreSigned(signed) => matches!(signed.signer, Signer::Keys(_)),
-            _ => false,
-        })
+        self.requirements(reference).1.iter().any(Requirement::needs_evidence)
     }
 
     /// Whether an image that no scope names is accepted without a look.
@@ -104,7 +100,7 @@ impl Policy {
         let scopes = self.docker.iter().map(|(scope, list)| (name(scope), list));
         for (scope, list) in scopes.chain([("default".to_owned(), &self.default)]) {
             for requirement in list {
-                faults.extend(unusable(requirement).map(|fault| format!("scope {scope}: {fault}")));
+                faults.extend(requirement.fault().map(|fault| format!("scope {scope}: {fault}")));
             }
         }
         faults
@@ -127,17 +123,6 @@ impl Policy {
 /// A scope in a sentence.
 fn name(scope: &str) -> String {
     if scope.is_empty() { "docker default".to_owned() } else { scope.to_owned() }
-}
-
-fn unusable(requirement: &Requirement) -> Option<&str> {
-    let Requirement::SigstoreSigned(signed) = requirement else {
-        return None;
-    };
-    let keys = match &signed.signer {
-        Signer::Keys(keys) => Some(keys),
-        Signer::Fulcio | Signer::Pki => None,
-    };
-    keys.into_iter().chain(&signed.logs).find_map(|keys| keys.usable().err())
 }
 
 type Parsed = (Vec<Requirement>, BTreeMap<String, Vec<Requirement>>);

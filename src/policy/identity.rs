@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::oci::reference::Reference;
 use crate::oci::reference::Written;
 use crate::policy::json::Fault;
+use crate::policy::json::Members;
 use crate::policy::json::Part;
 
 /// Under which name an image must be signed.
@@ -65,6 +66,14 @@ struct Remap {
     _kind: String,
     prefix: String,
     signed_prefix: String,
+}
+
+/// Takes the `signedIdentity` of a requirement, which has a default.
+pub(crate) fn take(members: &mut Members<'_>) -> Result<Identity, Fault> {
+    match members.part("signedIdentity") {
+        None => Ok(Identity::MatchRepoDigestOrExact),
+        Some(part) => Identity::parse(&part),
+    }
 }
 
 impl Identity {

@@ -1,7 +1,8 @@
 //! Reads the parts of a policy file one by one, and says of each fault where it stands.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde::Deserializer;
 use serde_json::value::RawValue;
 
 /// The text of a policy file, of which the raw values are parts.
@@ -36,11 +37,6 @@ impl<'a> Part<'a> {
         Self { text, raw: raw.get(), at }
     }
 
-    /// A value in this part.
-    pub(crate) fn member(&self, raw: &'a RawValue, name: &str) -> Self {
-        Self { text: self.text, raw: raw.get(), at: format!("{}.{name}", self.at) }
-    }
-
     /// The way to the part.
     pub(crate) fn at(&self) -> &str {
         &self.at
@@ -61,6 +57,11 @@ impl<'a> Part<'a> {
         })
     }
 
+    /// Reads the part as an object, of which each member is then asked for.
+    pub(crate) fn members(&self) -> Result<Members<'a>, Fault> {
+        Ok(Members { part: self.clone(), left: self.read()?, known: Vec::new() })
+    }
+
     /// A fault of the part as a whole.
     pub(crate) fn fault(&self, fault: impl Into<String>) -> Fault {
         let (line, column) = self.start();
@@ -76,11 +77,48 @@ impl<'a> Part<'a> {
     }
 }
 
-/// For a key that may be missing, but not null.
-pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
+/// The members of an object. Each may be asked for once; what nobody asks for is a fault.
+#[derive(Debug)]
+pub(crate) struct Members<'a> {
+    part: Part<'a>,
+    left: BTreeMap<String, &'a RawValue>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Members<'a> {
+    /// The member of this name, if it is there. It must not be null.
+    pub(crate) fn take<T: Deserialize<'a>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, Fault> {
+        self.part(name).map(|part| part.read()).transpose()
+    }
+
+    /// The member of this name as a part, if it is there.
+    pub(crate) fn part(&mut self, name: &'static str) -> Option<Part<'a>> {
+        self.known.push(name);
+        let raw = self.left.remove(name)?;
+        Some(self.beside(name, raw))
+    }
+
+    /// The member `type`, which the caller has read already.
+    pub(crate) fn kind(&mut self) -> Result<String, Fault> {
+        let kind = self.take("type")?;
+        kind.ok_or_else(|| self.part.fault("missing field `type`"))
+    }
+
+    /// All that belongs to the object was asked for.
+    pub(crate) fn end(self) -> Result<(), Fault> {
+        let Some((name, raw)) = self.left.first_key_value() else {
+            return Ok(());
+        };
+        let known = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let fault = format!("unknown field `{name}`, expected one of {}", known.join(", "));
+        Err(Fault { at: self.part.at.clone(), ..self.beside(name, raw).fault(fault) })
+    }
+
+    fn beside(&self, name: &str, raw: &'a RawValue) -> Part<'a> {
+        let at = format!("{}.{name}", self.part.at);
+        Part { text: self.part.text, raw: raw.get(), at }
+    }
 }

@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use crate::failure::chain;
+use crate::policy::json::Fault;
+use crate::policy::json::Members;
 use crate::signature::key::PublicKey;
 
 /// Gives the bytes of a key file.
@@ -34,11 +36,11 @@ impl TryFrom<String> for Inline {
 #[derive(Debug)]
 pub(crate) struct Sources {
     /// The names of the four, for messages.
-    pub(crate) names: [&'static str; 4],
-    pub(crate) path: Option<String>,
-    pub(crate) paths: Option<Vec<String>>,
-    pub(crate) data: Option<Inline>,
-    pub(crate) datas: Option<Vec<Inline>>,
+    names: [&'static str; 4],
+    path: Option<String>,
+    paths: Option<Vec<String>>,
+    data: Option<Inline>,
+    datas: Option<Vec<Inline>>,
 }
 
 /// Where one key is.
@@ -57,6 +59,18 @@ pub(crate) struct Keys {
 }
 
 impl Sources {
+    /// Takes the four members of these names.
+    pub(crate) fn take(members: &mut Members<'_>, names: [&'static str; 4]) -> Result<Self, Fault> {
+        let [path, paths, data, datas] = names;
+        Ok(Self {
+            names,
+            path: members.take(path)?,
+            paths: members.take(paths)?,
+            data: members.take(data)?,
+            datas: members.take(datas)?,
+        })
+    }
+
     /// How many of the four are used.
     pub(crate) fn used(&self) -> usize {
         let Self { names: _, path, paths, data, datas } = self;

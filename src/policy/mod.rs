@@ -17,8 +17,12 @@ mod identity;
 mod json;
 mod keys;
 pub mod namespace;
+pub mod proof;
 mod requirement;
 mod scope;
+mod signed_base_layer;
+mod signed_by;
+mod signer;
 mod sigstore_signed;
 mod verdict;
 
@@ -26,14 +30,14 @@ use std::time::SystemTime;
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
-use crate::policy::requirement::Outcome;
 use crate::policy::requirement::Requirement;
 
 pub use crate::policy::document::Policy;
 pub use crate::policy::error::PolicyError;
 pub use crate::policy::evidence::Evidence;
+pub use crate::policy::verdict::Judged;
+pub use crate::policy::verdict::Outcome;
 pub use crate::policy::verdict::Refusal;
-pub use crate::policy::verdict::Unmet;
 pub use crate::policy::verdict::Verdict;
 pub use crate::signature::sigstore::SimpleSigning;
 
@@ -58,39 +62,16 @@ pub fn evaluate(
     now: SystemTime,
 ) -> Verdict {
     let (scope, requirements) = policy.requirements(subject.reference);
-    let mut by = Vec::new();
-    let mut unmet = Vec::new();
-    for requirement in requirements {
-        let name = requirement.name();
-        match judge(requirement, subject, evidence, now) {
-            Outcome::Accepted(because) => by.push(format!("{name}: {because}")),
-            Outcome::Rejected(reason) => {
-                unmet.push(Unmet { requirement: name.to_owned(), reason });
-            }
-        }
-    }
-    // A policy has no empty list; should there ever be one, silence is not consent.
-    if unmet.is_empty() && !by.is_empty() {
-        return Verdict::Allowed { scope, by };
-    }
-    let image = format!("{}@{}", nameless(subject.reference), subject.manifest_digest);
-    Verdict::Refused(Refusal { image, scope, policy: policy.path().to_owned(), unmet })
-}
-
-fn judge(
-    requirement: &Requirement,
-    subject: &Subject<'_>,
-    evidence: &Evidence,
-    now: SystemTime,
-) -> Outcome {
-    match requirement {
-        Requirement::AcceptAnything => accept::anything(),
-        Requirement::Reject => accept::reject(subject),
-        Requirement::SignedBy => Outcome::not_built("OpenPGP signatures are"),
-        Requirement::SignedBaseLayer => Outcome::not_built("base layer signatures are"),
-        Requirement::SigstoreSigned(requirement) => {
-            sigstore_signed::judge(requirement, subject, evidence, now)
-        }
+    let judge = |requirement: &Requirement| Judged {
+        requirement: requirement.name(),
+        outcome: requirement.judge(subject, evidence, now),
+    };
+    Verdict {
+        image: format!("{}@{}", nameless(subject.reference), subject.manifest_digest),
+        policy: policy.path().to_owned(),
+        policy_digest: policy.digest().clone(),
+        scope,
+        requirements: requirements.iter().map(judge).collect(),
     }
 }
 

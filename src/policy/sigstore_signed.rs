@@ -5,22 +5,24 @@
 //! If none is good, the refusal says of each what is wrong with it.
 
 use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 use crate::oci::reference::Reference;
 use crate::policy::Evidence;
+use crate::policy::Outcome;
 use crate::policy::Subject;
+use crate::policy::identity;
 use crate::policy::identity::Identity;
-use crate::policy::keys::Keys;
-use crate::policy::requirement::Outcome;
-use crate::policy::requirement::Signer;
-use crate::policy::requirement::SigstoreSigned;
+use crate::policy::json::Fault;
+use crate::policy::json::Part;
+use crate::policy::keys::Read;
+use crate::policy::proof::Proof;
+use crate::policy::signer::Named;
+use crate::policy::signer::Ready;
+use crate::policy::signer::Signers;
 use crate::signature::SignatureError;
 use crate::signature::bundle::Bundle;
-use crate::signature::key::PublicKey;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::statement;
-use crate::signature::transparency::LogEntry;
 
 /// What users and their tools look for when an image is not signed at all.
 const NONE: &str = "A signature was required, but no signature exists";
@@ -29,35 +31,53 @@ const MATCH_DIGEST: &str = r#""signedIdentity": {"type": "matchSubjectDigest"}"#
 /// The line that accepts what cosign writes: a repository without a tag.
 const MATCH_REPOSITORY: &str = r#""signedIdentity": {"type": "matchRepository"}"#;
 
-/// A requirement with its keys at hand.
-struct Judge<'a> {
-    signers: &'a Keys,
-    keys: &'a [PublicKey],
-    logs: &'a [PublicKey],
-    identity: &'a Identity,
-    subject: &'a Subject<'a>,
-    now: SystemTime,
+/// By whom, where logged, and under which name an image must be signed.
+#[derive(Debug)]
+pub(crate) struct SigstoreSigned {
+    signers: Signers,
+    identity: Identity,
 }
 
-/// Judges the evidence by the requirement.
-pub(crate) fn judge(
-    requirement: &SigstoreSigned,
-    subject: &Subject<'_>,
-    evidence: &Evidence,
-    now: SystemTime,
-) -> Outcome {
-    let signers = match &requirement.signer {
-        Signer::Keys(keys) => keys,
-        Signer::Fulcio => return Outcome::not_built("keyless signatures (fulcio) are"),
-        Signer::Pki => return Outcome::not_built("signatures with certificates (pki) are"),
-    };
-    let logs = requirement.logs.as_ref().map_or(Ok(&[] as &[PublicKey]), Keys::usable);
-    let (keys, logs) = match (signers.usable(), logs) {
-        (Ok(keys), Ok(logs)) => (keys, logs),
-        (Err(fault), _) | (_, Err(fault)) => return Outcome::Rejected(fault.to_owned()),
-    };
-    let identity = &requirement.identity;
-    Judge { signers, keys, logs, identity, subject, now }.all(evidence)
+/// A requirement with its keys at hand, and what it judges.
+struct Judge<'a> {
+    signers: Ready<'a>,
+    identity: &'a Identity,
+    subject: &'a Subject<'a>,
+}
+
+impl SigstoreSigned {
+    /// Reads the requirement, and the key files that it names.
+    pub(crate) fn parse(part: &Part<'_>, read: Read<'_>) -> Result<Self, Fault> {
+        let mut members = part.members()?;
+        members.kind()?;
+        let named = Named::take(&mut members)?;
+        let identity = identity::take(&mut members)?;
+        members.end()?;
+        Ok(Self { signers: named.load(part, read)?, identity })
+    }
+
+    /// Whether signatures must be looked for.
+    pub(crate) fn needs_evidence(&self) -> bool {
+        self.signers.can_be_satisfied()
+    }
+
+    /// Why it refuses every image, if it does.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.signers.fault()
+    }
+
+    /// Judges the evidence.
+    pub(crate) fn judge(
+        &self,
+        subject: &Subject<'_>,
+        evidence: &Evidence,
+        now: SystemTime,
+    ) -> Outcome {
+        match self.signers.ready(now) {
+            Ok(signers) => Judge { signers, identity: &self.identity, subject }.all(evidence),
+            Err(fault) => Outcome::Rejected(fault),
+        }
+    }
 }
 
 impl Judge<'_> {
@@ -66,7 +86,7 @@ impl Judge<'_> {
         let mut attestations = Vec::new();
         for signature in evidence.signatures.iter().take(Evidence::LIMIT) {
             match self.signature(signature) {
-                Ok(because) => return Outcome::Accepted(because),
+                Ok(proof) => return Outcome::accepted(proof),
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -81,7 +101,7 @@ impl Judge<'_> {
             match bundle.claimed_predicate() {
                 Some(other) if other != statement::SIGN => attestations.push(other),
                 _ => match self.bundle(&bundle) {
-                    Ok(because) => return Outcome::Accepted(because),
+                    Ok(proof) => return Outcome::accepted(proof),
                     Err(reason) => reasons.push(reason),
                 },
             }
@@ -89,9 +109,9 @@ impl Judge<'_> {
         Outcome::Rejected(self.summary(&reasons, &attestations))
     }
 
-    fn signature(&self, signature: &SimpleSigning) -> Result<String, String> {
-        let proven = signature.verify(self.keys, self.logs).map_err(|error| self.reason(&error))?;
-        let payload = proven.payload;
+    fn signature(&self, signature: &SimpleSigning) -> Result<Proof, String> {
+        let (payload, proof) =
+            self.signers.signature(signature).map_err(|error| self.reason(&error))?;
         if payload.digest != *self.subject.manifest_digest {
             let signed = payload.digest.to_string();
             return Err(self.reason(&SignatureError::Subject { signed }));
@@ -99,12 +119,13 @@ impl Judge<'_> {
         if !self.identity.accepts(self.subject.reference, &payload.docker_reference) {
             return Err(self.other_name(&payload.docker_reference));
         }
-        Ok(self.because("signature", proven.key, proven.entry.as_ref()))
+        Ok(proof)
     }
 
-    fn bundle(&self, bundle: &Bundle) -> Result<String, String> {
-        let proven = bundle
-            .verify(self.keys, self.logs, self.subject.manifest_digest)
+    fn bundle(&self, bundle: &Bundle) -> Result<Proof, String> {
+        let proof = self
+            .signers
+            .bundle(bundle, self.subject.manifest_digest)
             .map_err(|error| self.reason(&error))?;
         if *self.identity != Identity::MatchSubjectDigest {
             return Err(format!(
@@ -113,39 +134,15 @@ impl Judge<'_> {
                 self.identity.name()
             ));
         }
-        Ok(self.because("bundle", proven.key, proven.entry.as_ref()))
-    }
-
-    /// What satisfied the requirement.
-    fn because(&self, what: &str, key: usize, entry: Option<&LogEntry>) -> String {
-        let mut text = format!("{what} by the key in {}", self.signers.name(key));
-        let Some(entry) = entry else {
-            return text;
-        };
-        text.push_str(&format!(", in the log at index {}", entry.index));
-        let now = self.now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        if entry.time.and_then(|time| u64::try_from(time).ok()).is_some_and(|time| time > now) {
-            text.push_str(" (at a time that is still to come by this node's clock)");
-        }
-        text
+        Ok(proof)
     }
 
     /// What is wrong with a signature, as the end of a sentence that begins with a number.
     fn reason(&self, error: &SignatureError) -> String {
         match error {
-            SignatureError::NotByAnyKey => format!("is not by {}", self.signer()),
+            SignatureError::NotByAnyKey => format!("is not by {}", self.signers.described()),
             other => other.to_string(),
         }
-    }
-
-    fn signer(&self) -> String {
-        let mut text = self.signers.one_of();
-        if self.keys.iter().any(PublicKey::is_ed25519) {
-            text.push_str(
-                " (Ed25519ph, in which cosign signs with Ed25519 keys, is not supported)",
-            );
-        }
-        text
     }
 
     /// The signature is true, and made under a name that is not accepted.
@@ -193,7 +190,7 @@ impl Judge<'_> {
         match reasons {
             [] => format!("{NONE}{beside}"),
             all if all.iter().all(|reason| *reason == not_ours) => {
-                format!("{}, none by {}{beside}", found(all.len()), self.signer())
+                format!("{}, none by {}{beside}", found(all.len()), self.signers.described())
             }
             [one] => format!("{}, which {one}{beside}", found(1)),
             several => format!("{}: {}{beside}", found(several.len()), counted(several)),

@@ -14,7 +14,6 @@ use crate::policy::Policy;
 use crate::policy::PolicyError;
 use crate::policy::SimpleSigning;
 use crate::policy::Subject;
-use crate::policy::Verdict;
 use crate::policy::evaluate;
 use crate::signature::keys as signers;
 use crate::signature::keys::Key;
@@ -97,10 +96,9 @@ fn judge(policy: &Policy, image: &str, evidence: &Evidence) -> Result<Vec<String
     let reference = Reference::parse_normalized(image).unwrap();
     let digest: Digest = DIGEST.parse().unwrap();
     let subject = Subject { reference: &reference, manifest_digest: &digest };
-    match evaluate(policy, &subject, evidence, SystemTime::UNIX_EPOCH) {
-        Verdict::Allowed { by, .. } => Ok(by),
-        Verdict::Refused(refusal) => Err(refusal.to_string()),
-    }
+    let verdict = evaluate(policy, &subject, evidence, SystemTime::UNIX_EPOCH);
+    let verdict = verdict.allowed().map_err(|refusal| refusal.to_string())?;
+    Ok(verdict.requirements.iter().map(ToString::to_string).collect())
 }
 
 /// A `sigstoreSigned` by the shop's key, with more keys of JSON in it.
@@ -414,4 +412,38 @@ fn every_requirement_of_a_scope_must_hold() {
     let rejected = format!(r#"{},{{"type":"reject"}}"#, by_shop(""));
     let error = node.judge(&rejected, &evidence).unwrap_err();
     assert!(error.ends_with(&format!("reject: Running image {IMAGE} is rejected by policy.")));
+}
+
+#[test]
+fn a_refusal_still_says_of_every_requirement_what_was_found() {
+    let node = Node::new();
+    let text = format!(
+        r#"{{"default":[{},{{"type":"reject"}}]}}"#,
+        by_shop(r#","rekorPublicKeyPath":"/keys/rekor.pub""#)
+    );
+    let reference = Reference::parse_normalized(IMAGE).unwrap();
+    let digest: Digest = DIGEST.parse().unwrap();
+    let subject = Subject { reference: &reference, manifest_digest: &digest };
+    let policy = node.policy(&text);
+    let verdict = evaluate(&policy, &subject, &node.logged(), SystemTime::now());
+    assert!(!verdict.allows());
+    let told = serde_json::to_value(&verdict).unwrap();
+    assert_eq!(
+        told["requirements"],
+        serde_json::json!([
+            {
+                "requirement": "sigstoreSigned",
+                "accepted": {
+                    "what": "signature",
+                    "signer": { "type": "key", "key": "/keys/shop.pub" },
+                    "times": [{ "time": "2023-11-14T22:13:20Z", "source": "log" }],
+                    "entries": [{ "log": "/keys/rekor.pub", "index": 0 }],
+                },
+            },
+            {
+                "requirement": "reject",
+                "rejected": format!("Running image {IMAGE} is rejected by policy."),
+            },
+        ])
+    );
 }

@@ -27,6 +27,8 @@ const SAFE_INTEGER: i64 = 1 << 53;
 /// An entry of a log, proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
+    /// Which of the logs.
+    pub log: usize,
     /// Its place in the log.
     pub index: i64,
     /// When the log took it in, in seconds since 1970, if the log signed that.
@@ -130,12 +132,11 @@ pub fn verify_set(set: &[u8], logs: &[PublicKey], seen: &Seen<'_>) -> Result<Log
     let set: Set = strict_json::parse(set).map_err(LogFault::Json)?;
     let signed = set.payload.canonical().ok_or(LogFault::NotByLog)?;
     let timestamp = BASE64.decode(&set.timestamp).map_err(|_| LogFault::NotByLog)?;
-    if !logs.iter().any(|log| log.verifies(&signed, &timestamp)) {
-        return Err(LogFault::NotByLog);
-    }
+    let log = logs.iter().position(|log| log.verifies(&signed, &timestamp));
+    let log = log.ok_or(LogFault::NotByLog)?;
     let body = BASE64.decode(&set.payload.body).map_err(|_| LogFault::Entry)?;
     verify_entry(&body, seen)?;
-    Ok(LogEntry { index: set.payload.log_index, time: Some(set.payload.integrated_time) })
+    Ok(LogEntry { log, index: set.payload.log_index, time: Some(set.payload.integrated_time) })
 }
 
 /// The entry must be about this key, this signature and this payload.
@@ -181,8 +182,12 @@ pub fn verify_bundle(
         return Err(LogFault::NoEntry);
     };
     let time = entry.inclusion_promise.is_some().then_some(entry.integrated_time).flatten();
-    let entry =
-        LogEntry { index: entry.log_index.as_i64(), time: time.map(|time| time.as_second()) };
+    let log = logs.iter().position(|log| id(log).as_bytes() == entry.log_id.key_id.as_bytes());
+    let entry = LogEntry {
+        log: log.ok_or(LogFault::NotByLog)?,
+        index: entry.log_index.as_i64(),
+        time: time.map(|time| time.as_second()),
+    };
     let root = trusted_root(logs).map_err(LogFault::Json)?;
     let artifact = Sha256Hash::from_hex(subject.hex()).map_err(sigstore_verify::Error::from);
     let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
@@ -192,17 +197,21 @@ pub fn verify_bundle(
     Ok(entry)
 }
 
+/// A log's ID.
+fn id(log: &PublicKey) -> Sha256Hash {
+    sigstore_verify::crypto::sha256(log.spki().as_bytes())
+}
+
 /// The logs in the form that `sigstore-verify` reads; a log's ID is the hash of its key.
 fn trusted_root(logs: &[PublicKey]) -> Result<TrustedRoot, serde_json::Error> {
     let tlogs: Vec<serde_json::Value> = logs
         .iter()
         .map(|log| {
-            let id = sigstore_verify::crypto::sha256(log.spki().as_bytes());
             serde_json::json!({
                 "baseUrl": "",
                 "hashAlgorithm": "SHA2_256",
                 "publicKey": { "rawBytes": log.spki(), "keyDetails": "PKIX_ECDSA_P256_SHA_256" },
-                "logId": { "keyId": id.to_base64() },
+                "logId": { "keyId": id(log).to_base64() },
             })
         })
         .collect();

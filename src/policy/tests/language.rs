@@ -140,7 +140,7 @@ fn a_malformed_policy_is_refused_with_its_place() {
         .to_string();
     assert_eq!(
         error.split(", expected").next().unwrap(),
-        "policy /etc/policy.json, line 6 column 16, transports.docker[\"q.io\"][0]: unknown \
+        "policy /etc/policy.json, line 6 column 19, transports.docker[\"q.io\"][0]: unknown \
          field `keypath`"
     );
     let error = node.parse("{\"default\": []}").unwrap_err().to_string();

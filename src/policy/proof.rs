@@ -1,0 +1,127 @@
+//! What satisfied a requirement: who signed what, when, and which log saw it.
+//!
+//! It is kept as parts, because it is printed, written into records and asked for by programs. All
+//! of it is proven; what a signature only claims is not here.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::Serializer;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What satisfied a requirement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// What kind of thing was found true.
+    pub what: What,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<Signer>,
+    /// When, by every clock that vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub times: Vec<ProvenTime>,
+    /// The log entries that were proven.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<ProvenEntry>,
+    /// What an administrator should know, though it changes no verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// What kind of thing satisfied a requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum What {
+    /// The requirement asks for nothing.
+    Nothing,
+    /// A signature as cosign v2 makes it.
+    Signature,
+    /// A signature as cosign v3 makes it.
+    Bundle,
+}
+
+/// Who made a signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Signer {
+    /// The owner of a key that the policy names.
+    Key {
+        /// The key's file, or the member of the policy that carries it.
+        key: String,
+    },
+}
+
+/// A time that somebody vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProvenTime {
+    /// Seconds since 1970.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: i64,
+    /// Who vouches for it.
+    pub source: TimeSource,
+}
+
+/// Who vouches for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TimeSource {
+    /// A transparency log, which signed its entry with it (the SET).
+    Log,
+}
+
+/// An entry of a transparency log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProvenEntry {
+    /// The log: its key's file, or its address.
+    pub log: String,
+    /// The place of the entry.
+    pub index: i64,
+}
+
+impl Proof {
+    /// A proof of nothing more than its kind.
+    #[must_use]
+    pub(crate) fn of(what: What) -> Self {
+        Self { what, signer: None, times: Vec::new(), entries: Vec::new(), remarks: Vec::new() }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self.what {
+            What::Nothing => "nothing was checked",
+            What::Signature => "signature",
+            What::Bundle => "bundle",
+        })?;
+        if let Some(signer) = &self.signer {
+            write!(out, " by {signer}")?;
+        }
+        for (place, entry) in self.entries.iter().enumerate() {
+            let lead = if place == 0 { ", in the log at index" } else { " and" };
+            write!(out, "{lead} {}", entry.index)?;
+        }
+        for remark in &self.remarks {
+            write!(out, " ({remark})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Signer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key { key } => write!(out, "the key in {key}"),
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = OffsetDateTime::from_unix_timestamp(*seconds).ok();
+    let text = text.and_then(|time| time.format(&Rfc3339).ok());
+    match text {
+        Some(text) => serializer.serialize_str(&text),
+        None => serializer.serialize_i64(*seconds),
+    }
+}

@@ -1,0 +1,21 @@
+//! `signedBaseLayer`: part of the language, and refused by the reference too.
+
+use crate::policy::Outcome;
+use crate::policy::identity::Identity;
+use crate::policy::json::Fault;
+use crate::policy::json::Part;
+
+/// Reads the requirement; nothing of it is used.
+pub(crate) fn parse(part: &Part<'_>) -> Result<(), Fault> {
+    let mut members = part.members()?;
+    members.kind()?;
+    let identity = members.part("baseLayerIdentity");
+    let identity = identity.ok_or_else(|| part.fault("missing field `baseLayerIdentity`"))?;
+    members.end()?;
+    Identity::parse(&identity).map(drop)
+}
+
+/// It never holds.
+pub(crate) fn judge() -> Outcome {
+    Outcome::not_built("base layer signatures are")
+}
