@@ -20,9 +20,11 @@ use crate::container::blocking;
 use crate::container::devices;
 use crate::container::error::ContainerError;
 use crate::container::facts;
+use crate::container::hooks;
 use crate::container::judged::Judged;
 use crate::container::labels;
 use crate::container::now;
+use crate::container::secrets;
 use crate::container::target::Target;
 use crate::container::volumes;
 use crate::failure::chain;
@@ -41,6 +43,7 @@ use crate::spec::facts::ResolvedMount;
 use crate::spec::facts::SandboxFacts;
 use crate::spec::facts::SandboxFiles;
 use crate::spec::facts::SandboxNamespaces;
+use crate::spec::hooks::NodeHook;
 use crate::spec::selinux::ContainerLabels;
 use crate::spec::user::ResolvedUser;
 use crate::state::ContainerRecord;
@@ -78,8 +81,9 @@ struct Prepared {
 /// What was found and made for a container on this node.
 struct Found<'a> {
     mounts: &'a [ResolvedMount<'a>],
-    image_volumes: &'a [MadeVolume],
+    own_volumes: &'a [MadeVolume],
     devices: &'a devices::Found,
+    hooks: &'a [NodeHook],
     files: MadeFiles<'a>,
     target: Option<&'a Target>,
 }
@@ -268,18 +272,25 @@ impl Parts {
         let owner = id_map(&draft.sandbox).map_or(0, |map| map.host);
         let (passwd, group) = accounts.write(&user, bundle, owner)?;
         facts::prepare_log(&draft.log)?;
-        let files =
-            MadeFiles { passwd: passwd.as_deref(), group: group.as_deref(), localtime: None };
+        let localtime = facts::localtime(self.settings.localtime.as_deref(), bundle)?;
+        let files = MadeFiles {
+            passwd: passwd.as_deref(),
+            group: group.as_deref(),
+            localtime: localtime.as_deref(),
+        };
         let namespace = &draft.sandbox.config.metadata.namespace;
         let mounts = self.find_mounts(&draft.config.mounts, &draft.id, namespace)?;
         let how = self.settings.image_volumes;
         let declared = judged.run.volumes.as_ref();
-        let (additional, dirs) = (&self.settings.additional_devices, &self.settings.cdi_spec_dirs);
         let target = self.target(&draft.sandbox, &draft.config)?;
+        let mut own = volumes::make(how, declared, (rootfs, bundle), &user)?;
+        let whose = secrets::Owner { root: owner, label: draft.labels.mount.as_deref() };
+        own.extend(secrets::make(self.settings.default_mounts_file.as_deref(), bundle, whose));
         let found = Found {
-            devices: &devices::find(&draft.config, additional, dirs)?,
+            devices: &devices::find(&draft.config, &draft.sandbox, &self.settings)?,
+            hooks: &hooks::read(&self.settings.hooks_dirs)?,
             mounts: &mounts.resolved,
-            image_volumes: &volumes::make(how, declared, (rootfs, bundle), &user)?,
+            own_volumes: &own,
             files,
             target: target.as_ref(),
         };
@@ -293,7 +304,8 @@ impl Parts {
         let sandbox = &draft.sandbox;
         let shared = [sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv()];
         let seen = shared.iter().map(PathBuf::as_path).chain(files.passwd).chain(files.group);
-        let seen = seen.chain(found.image_volumes.iter().map(|volume| volume.source.as_path()));
+        let seen = seen.chain(files.localtime);
+        let seen = seen.chain(found.own_volumes.iter().map(|volume| volume.source.as_path()));
         labels::label(seen, draft.labels.mount.as_deref())?;
         let spec = self.spec(draft, &judged, rootfs, &user, &found)?;
         write_spec(draft, &spec)?;
@@ -367,8 +379,9 @@ impl Parts {
             defaults: &self.settings.defaults,
             host: &host,
             mounts: found.mounts,
-            image_volumes: found.image_volumes,
+            own_volumes: found.own_volumes,
             devices: &found.devices.devices,
+            hooks: found.hooks,
             cdi: &found.devices.edits,
             seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
             files: found.files,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxDeviceType;
 
+use crate::container::Settings;
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerConfig;
 use crate::model::container::Device;
@@ -18,6 +19,8 @@ use crate::spec::cdi::DeviceNode;
 use crate::spec::cdi::Edits;
 use crate::spec::cdi::Loaded;
 use crate::spec::facts::ResolvedDevice;
+use crate::spec::wishes;
+use crate::state::SandboxRecord;
 use crate::sys::files;
 use crate::sys::files::Links;
 
@@ -42,20 +45,25 @@ pub(super) struct Found {
     pub(super) edits: Vec<Edits>,
 }
 
-/// Finds all devices of a container.
+/// Finds all devices of a container: those of every container, of its request, and of its pod's
+/// wish, where its handler allows that.
 pub(super) fn find(
     config: &ContainerConfig,
-    additional: &[Device],
-    spec_dirs: &[PathBuf],
+    sandbox: &SandboxRecord,
+    settings: &Settings,
 ) -> Result<Found, ContainerError> {
-    let mut found = Found { devices: resolve(additional)?, edits: Vec::new() };
+    let mut found = Found { devices: resolve(&settings.additional_devices)?, edits: Vec::new() };
+    let allowed = settings.allowed_annotations(&sandbox.handler);
+    if let Some(wish) = wishes::DEVICES.of(&sandbox.config.annotations, allowed) {
+        found.devices.extend(resolve(&wishes::devices(wish, &settings.allowed_devices)?)?);
+    }
     found.devices.extend(resolve(&config.devices)?);
     let mut names = cdi::annotated(&config.annotations);
     names.extend(config.cdi_devices.iter().cloned());
     if names.is_empty() {
         return Ok(found);
     }
-    let (loaded, faults) = load(spec_dirs);
+    let (loaded, faults) = load(&settings.cdi_spec_dirs);
     found.edits = cdi::edits(&loaded, &names).inspect_err(|_| {
         for fault in faults {
             tracing::warn!(fault, "a CDI specification is left out");

@@ -94,6 +94,14 @@ pub enum ContainerError {
     /// What is asked for cannot be made a runtime spec.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A hook of the node that cannot be used: what it would have done is not known.
+    #[error("no container can be made: the hook {path} cannot be used: {fault}")]
+    Hook {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
     /// The store failed.
     #[error("the image store failed")]
     Store(#[from] StorageError),
@@ -196,7 +204,7 @@ impl Classify for ContainerError {
             Self::Store(source) => source.kind(),
             Self::Runtime(source) => source.kind(),
             Self::Leftovers { failure, .. } => failure.kind(),
-            Self::WillNotDie(_) | Self::Vanished => Kind::Internal,
+            Self::Hook { .. } | Self::WillNotDie(_) | Self::Vanished => Kind::Internal,
         }
     }
 }

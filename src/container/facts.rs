@@ -100,6 +100,19 @@ fn write_with(
     Ok(Some(path))
 }
 
+/// A copy of the time zone's file for one container, where it gets one.
+pub(super) fn localtime(
+    zone: Option<&Path>,
+    directory: &Path,
+) -> Result<Option<PathBuf>, ContainerError> {
+    let Some(zone) = zone else { return Ok(None) };
+    let bytes = files::read(zone, ACCOUNTS_LIMIT, Links::Follow);
+    let bytes = bytes.map_err(failed("read the time zone", zone))?;
+    let path = directory.join("localtime");
+    files::replace(&path, &bytes, 0o644, Durability::Process).map_err(failed("write", &path))?;
+    Ok(Some(path))
+}
+
 /// The bytes of a seccomp profile of the node, where one is asked for.
 pub(super) fn seccomp_profile(asked: &SecurityProfile) -> Result<Option<Vec<u8>>, ContainerError> {
     let SecurityProfile::Localhost(name) = asked else { return Ok(None) };

@@ -5,17 +5,12 @@ use std::path::Path;
 use crate::container::Settings;
 use crate::container::error::ContainerError;
 use crate::model::container::ContainerConfig;
-use crate::spec::annotations;
 use crate::spec::facts::ResolvedMount;
 use crate::spec::selinux;
 use crate::spec::selinux::ContainerLabels;
+use crate::spec::wishes;
 use crate::state::SandboxRecord;
 use crate::sys::selinux as kernel;
-
-/// What a user may say so that a volume with the right label is not gone through again: the name
-/// of today, and the older one.
-const SKIP: [&str; 2] =
-    ["try-skip-volume-selinux-label.crio.io", "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel"];
 
 /// The labels of a container, which the node's policy knows.
 pub(super) fn of(
@@ -66,10 +61,8 @@ pub(super) fn volumes(
     if selinux::keeps_volumes(pod.security.selinux.as_ref(), own) {
         return Ok(());
     }
-    let handler = settings.handlers.get(&sandbox.handler);
-    let allowed = handler.map(|handler| handler.allowed_annotations.as_slice()).unwrap_or_default();
-    let said = annotations::passed_on(&pod.annotations, allowed);
-    let may_skip = SKIP.iter().any(|key| said.get(key) == Some(&"true"));
+    let allowed = settings.allowed_annotations(&sandbox.handler);
+    let may_skip = wishes::SKIP_RELABEL.is_true(&pod.annotations, allowed);
     let right = kernel::canonical(label).unwrap_or_default();
     let wanted = |resolved: &&ResolvedMount<'_>| {
         resolved.mount.selinux_relabel && resolved.mount.image.is_none()

@@ -15,12 +15,14 @@ mod exec;
 mod exec_sync;
 mod exits;
 mod facts;
+mod hooks;
 mod judged;
 mod labels;
 mod mounts;
 mod profile;
 mod remove;
 mod reopen_log;
+mod secrets;
 mod start;
 mod stats;
 mod stop;
@@ -36,6 +38,7 @@ use std::time::SystemTime;
 use tokio::sync::broadcast;
 
 pub use error::ContainerError;
+pub use hooks::read as hooks;
 pub use stats::ContainerStats;
 pub use stop::Stops;
 
@@ -76,12 +79,28 @@ pub struct Settings {
     pub own_profile: Option<String>,
     /// What becomes of the volumes that an image declares.
     pub image_volumes: ImageVolumes,
+    /// The devices that a pod may wish for by annotation.
+    pub allowed_devices: Vec<String>,
     /// Devices for every container.
     pub additional_devices: Vec<Device>,
+    /// Where the node's hooks are; a later directory counts more.
+    pub hooks_dirs: Vec<PathBuf>,
     /// Where CDI specifications are; a later directory counts more.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// The node's `mounts.conf`; `None` looks where the field keeps it.
+    pub default_mounts_file: Option<PathBuf>,
+    /// The file of the time zone that every container gets; `None` leaves the image's.
+    pub localtime: Option<PathBuf>,
     /// Sources of mounts that are not made as directories when they are missing.
     pub absent_mount_sources_to_reject: Vec<PathBuf>,
+}
+
+impl Settings {
+    /// The annotations of pods that have an effect with this runtime handler.
+    fn allowed_annotations(&self, handler: &str) -> &[String] {
+        let handler = self.handlers.get(handler);
+        handler.map(|handler| handler.allowed_annotations.as_slice()).unwrap_or_default()
+    }
 }
 
 /// What becomes of the volumes that an image declares.

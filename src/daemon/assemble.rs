@@ -26,6 +26,7 @@ use crate::runtime::Runtime;
 use crate::sandbox;
 use crate::sandbox::Sandboxes;
 use crate::spec::facts::HandlerFacts;
+use crate::spec::wishes;
 use crate::state::Records;
 use crate::storage::Store;
 
@@ -77,6 +78,9 @@ pub(super) async fn assemble(
         .filter(|(_, facts)| facts.recursive_read_only)
         .map(|(name, _)| name.clone());
     let recursive_read_only = recursive_read_only.collect();
+    // Read for each container anew; a fault is better known now.
+    container::hooks(&config.runtime.hooks_dir).map_err(DaemonError::Hook)?;
+    warnings.extend(without_effect(&handlers));
     let (exited, _) = broadcast::channel(WAITING_EXITS);
     let containers = Arc::new(Containers::new(container::Parts {
         store: store.clone(),
@@ -153,6 +157,25 @@ async fn look_at_handlers(
         user_namespaces.clear();
     }
     Ok(user_namespaces)
+}
+
+/// The annotations that handlers allow and that mean nothing here.
+fn without_effect(handlers: &BTreeMap<String, HandlerFacts>) -> Vec<String> {
+    let of = |(name, facts): (&String, &HandlerFacts)| {
+        let keys: Vec<&str> = facts
+            .allowed_annotations
+            .iter()
+            .map(String::as_str)
+            .filter(|key| wishes::NOT_BUILT.contains(key))
+            .collect();
+        let keys = (!keys.is_empty()).then(|| keys.join(", "))?;
+        Some(format!("runtime handler {name} allows annotations that are not built: {keys}"))
+    };
+    let warnings: Vec<String> = handlers.iter().filter_map(of).collect();
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    warnings
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::container::ContainerError;
 use crate::network::NetworkError;
 use crate::registry::RegistryError;
 use crate::runtime::RuntimeError;
@@ -58,6 +59,9 @@ pub enum DaemonError {
     /// Exec, attach and port-forward.
     #[error("cannot set the streaming server up")]
     Streaming(#[from] StreamingError),
+    /// A hook of the node.
+    #[error("cannot use the hooks of hooks_dir")]
+    Hook(#[source] ContainerError),
     /// Our own AppArmor profile.
     #[error(transparent)]
     Apparmor(#[from] ApparmorError),

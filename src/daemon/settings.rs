@@ -215,6 +215,11 @@ pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sand
             .iter()
             .map(|assignment| (assignment.name.clone(), assignment.value.clone()))
             .collect(),
+        allowed_annotations: config
+            .handlers
+            .iter()
+            .map(|(name, handler)| (name.clone(), handler.table.allowed_annotations.clone()))
+            .collect(),
         least_host_id: config
             .runtime
             .minimum_mappable_uid
@@ -242,10 +247,38 @@ pub(super) fn container(
             ImageVolumes::Bind => container::ImageVolumes::Bind,
             ImageVolumes::Ignore => container::ImageVolumes::Ignore,
         },
+        allowed_devices: config
+            .runtime
+            .allowed_devices
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect(),
         additional_devices: config.runtime.additional_devices.iter().map(device).collect(),
+        default_mounts_file: config.runtime.default_mounts_file.clone(),
+        localtime: localtime(&config.runtime.timezone)?,
+        hooks_dirs: config.runtime.hooks_dir.clone(),
         cdi_spec_dirs: config.runtime.cdi_spec_dirs.clone(),
         absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
     })
+}
+
+/// The file of a time zone by its name; `Local` is that of the node.
+fn localtime(zone: &str) -> Result<Option<PathBuf>, DaemonError> {
+    if zone.is_empty() {
+        return Ok(None);
+    }
+    let path = if zone.eq_ignore_ascii_case("local") {
+        PathBuf::from("/etc/localtime")
+    } else {
+        Path::new("/usr/share/zoneinfo").join(zone)
+    };
+    let plain = !zone.starts_with('/') && !zone.split('/').any(|part| part == "..");
+    let found = path.metadata().and_then(|found| match (plain, found.is_file()) {
+        (true, true) => Ok(()),
+        _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no time zone")),
+    });
+    found.map_err(|source| DaemonError::File { path: path.clone(), source })?;
+    Ok(Some(path))
 }
 
 /// The groups of pod metrics that are given out.

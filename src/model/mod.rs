@@ -7,6 +7,7 @@ pub mod container;
 pub mod ids;
 pub mod in_flight;
 pub mod names;
+pub mod quantity;
 pub mod resources;
 pub mod sandbox;
 pub mod security;

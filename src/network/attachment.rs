@@ -11,12 +11,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::model::ids::SandboxId;
+use crate::model::quantity;
 
 use super::PodNetwork;
 use super::conf::NetworkConf;
 use super::error::NetworkError;
 use super::error::quoted;
-use super::quantity;
 
 /// The name of the pod's interface: the first network's, and we have one.
 pub(super) const INTERFACE: &str = "eth0";

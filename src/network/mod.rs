@@ -20,7 +20,6 @@ mod counters;
 mod error;
 mod host_ports;
 mod plugin;
-mod quantity;
 mod result;
 mod select;
 mod turns;

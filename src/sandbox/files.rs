@@ -14,8 +14,8 @@ use crate::sys::files::Links;
 use crate::sys::mount;
 use crate::sys::selinux;
 
-/// The size of a pod's `/dev/shm`, in bytes, as in the whole field.
-const SHM_SIZE: u64 = 64 * 1024 * 1024;
+/// The size of a pod's `/dev/shm` that wishes for none, in bytes, as in the whole field.
+pub(super) const SHM_SIZE: u64 = 64 * 1024 * 1024;
 /// The largest resolv.conf of the node that is copied, in bytes.
 const RESOLV_LIMIT: u64 = 1024 * 1024;
 
@@ -24,11 +24,11 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sandbo
     move |source| SandboxError::File { action, path, source }
 }
 
-/// Makes the directory and the files; the shared memory only for a pod that has its own IPC. What
-/// containers see has the SELinux label, where one is given.
+/// Makes the directory and the files; the shared memory, of so many bytes, only for a pod that has
+/// its own IPC. What containers see has the SELinux label, where one is given.
 pub(super) fn make(
     record: &SandboxRecord,
-    own_ipc: bool,
+    shm_size: Option<u64>,
     label: Option<&str>,
 ) -> Result<(), SandboxError> {
     let directory = &record.run_dir;
@@ -51,10 +51,10 @@ pub(super) fn make(
         },
     };
     write(&record.resolv_conf(), &resolv)?;
-    if own_ipc {
+    if let Some(size) = shm_size {
         let shm = record.shm();
         std::fs::create_dir_all(&shm).map_err(failed("create", &shm))?;
-        mount::mount_tmpfs(&shm, SHM_SIZE, 0o1777, owner, label).map_err(failed("mount", &shm))?;
+        mount::mount_tmpfs(&shm, size, 0o1777, owner, label).map_err(failed("mount", &shm))?;
     }
     for path in [record.hostname_file(), record.containerenv(), record.resolv_conf()] {
         if let Some(label) = label {

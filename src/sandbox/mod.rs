@@ -14,6 +14,7 @@ mod run;
 mod stats;
 mod stop;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub records_dir: PathBuf,
     /// Kernel parameters that every pod gets.
     pub default_sysctls: Vec<(String, String)>,
+    /// The annotations of pods that have an effect, by the runtime handler's name.
+    pub allowed_annotations: BTreeMap<String, Vec<String>>,
     /// The least id of the node that a pod's user namespace may have.
     pub least_host_id: u64,
     /// How long a pod waits for the network plugin to be configured.

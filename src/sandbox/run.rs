@@ -26,6 +26,7 @@ use crate::sandbox::labels;
 use crate::sandbox::now;
 use crate::sandbox::pod_network;
 use crate::spec::sysctls;
+use crate::spec::wishes;
 use crate::state::Infra;
 use crate::state::NamespacePaths;
 use crate::state::NetworkState;
@@ -94,6 +95,7 @@ impl Parts {
                 known: self.runtime.handlers().join(", "),
             });
         }
+        self.shm_size(config, self.handler_of(config))?;
         let namespaces = &config.security.namespaces;
         for (kind, mode) in [("process", namespaces.pid), ("IPC", namespaces.ipc)] {
             if namespaces.user_namespace.is_some() && mode == NamespaceMode::Node {
@@ -123,6 +125,18 @@ impl Parts {
         Ok(checked.allowed.into_iter().collect())
     }
 
+    fn handler_of<'a>(&'a self, config: &'a SandboxConfig) -> &'a str {
+        if config.handler.is_empty() { self.runtime.default_handler() } else { &config.handler }
+    }
+
+    /// The size of the pod's `/dev/shm`: what it wishes for, where its handler allows that.
+    fn shm_size(&self, config: &SandboxConfig, handler: &str) -> Result<u64, SandboxError> {
+        let allowed = self.settings.allowed_annotations.get(handler);
+        let allowed = allowed.map(Vec::as_slice).unwrap_or_default();
+        let wish = wishes::SHM_SIZE.of(&config.annotations, allowed);
+        Ok(wish.map(wishes::shm_size).transpose()?.unwrap_or(files::SHM_SIZE))
+    }
+
     fn new_record(&self, config: SandboxConfig) -> Result<SandboxRecord, SandboxError> {
         let id = SandboxId::fresh().map_err(|source| SandboxError::File {
             action: "read random bytes from",
@@ -139,11 +153,7 @@ impl Parts {
         } else {
             config.hostname.clone()
         };
-        let handler = if config.handler.is_empty() {
-            self.runtime.default_handler().to_owned()
-        } else {
-            config.handler.clone()
-        };
+        let handler = self.handler_of(&config).to_owned();
         Ok(SandboxRecord {
             namespaces: NamespacePaths::default(),
             run_dir: self.settings.run_dir.join(id.as_str()),
@@ -240,7 +250,9 @@ impl Parts {
         let (parts, record) = (Arc::clone(self), record.clone());
         blocking(move || {
             let label = labels::of_mounts(&record)?;
-            files::make(&record, record.namespaces.ipc.is_some(), label.as_deref())?;
+            let shm_size = parts.shm_size(&record.config, &record.handler)?;
+            let shm_size = record.namespaces.ipc.is_some().then_some(shm_size);
+            files::make(&record, shm_size, label.as_deref())?;
             infra::start(&record, &parts.runtime)
         })
         .await

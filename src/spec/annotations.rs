@@ -68,16 +68,21 @@ pub fn passed_on<'a>(
     annotations: &'a BTreeMap<String, String>,
     allowed: &[String],
 ) -> BTreeMap<&'a str, &'a str> {
-    let matches = |key: &str, entry: &String| match key.strip_prefix(entry.as_str()) {
-        Some("") => true,
-        Some(rest) => entry.ends_with(['.', '/']) || rest.starts_with('/'),
-        None => false,
-    };
     let pass = |key: &str| {
-        key != key::MANAGER && allowed.iter().any(|entry| !entry.is_empty() && matches(key, entry))
+        key != key::MANAGER
+            && allowed.iter().any(|entry| !entry.is_empty() && is_or_is_of(key, entry))
     };
     let texts = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     texts.filter(|(key, _)| pass(key)).collect()
+}
+
+/// Whether a key is this entry, that of one container, or begins with it where it is a beginning.
+pub(super) fn is_or_is_of(key: &str, entry: &str) -> bool {
+    match key.strip_prefix(entry) {
+        Some("") => true,
+        Some(rest) => entry.ends_with(['.', '/']) || rest.starts_with('/'),
+        None => false,
+    }
 }
 
 /// The kubelet's labels and annotations that runtimes and tools look for: the pod's name and such.

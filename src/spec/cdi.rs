@@ -7,13 +7,12 @@
 //! Pure: reading files, and looking at devices, is `container`'s. Not here: `intelRdt` and
 //! `netDevices`, which are refused as unknown fields.
 
-use oci_spec::runtime::HookBuilder;
-use oci_spec::runtime::Hooks;
 use oci_spec::runtime::MountBuilder;
 use oci_spec::runtime::Spec;
 use serde::Deserialize;
 
 use crate::spec::error::SpecError;
+use crate::spec::hooks::Program;
 use crate::spec::paths;
 
 /// The versions that are understood.
@@ -276,48 +275,22 @@ fn mounts(spec: &mut Spec, edit: &Edits) -> Result<(), SpecError> {
 }
 
 fn hooks(spec: &mut Spec, edit: &Edits) -> Result<(), SpecError> {
-    if edit.hooks.is_empty() {
-        return Ok(());
-    }
-    let mut hooks: Hooks = spec.hooks().clone().unwrap_or_default();
     for hook in &edit.hooks {
         if !hook.path.starts_with('/') {
             return Err(SpecError::field("CDI hook path", &hook.path, "is no absolute path"));
         }
-        let mut made = HookBuilder::default().path(hook.path.as_str());
-        if !hook.args.is_empty() {
-            made = made.args(hook.args.clone());
-        }
-        if !hook.env.is_empty() {
-            made = made.env(hook.env.clone());
-        }
-        if let Some(timeout) = hook.timeout {
-            made = made.timeout(timeout);
-        }
-        let made = made.build();
-        let made = made.map_err(|source| SpecError::Build { part: "a CDI hook", source })?;
-        let mut list = match hook.hook_name.as_str() {
-            "createRuntime" => hooks.create_runtime().clone(),
-            "createContainer" => hooks.create_container().clone(),
-            "startContainer" => hooks.start_container().clone(),
-            "poststart" => hooks.poststart().clone(),
-            "poststop" => hooks.poststop().clone(),
-            "prestart" => hooks.create_runtime().clone(),
-            name => return Err(SpecError::field("CDI hookName", name, "is no hook")),
-        }
-        .unwrap_or_default();
-        list.push(made);
-        let list = Some(list);
-        match hook.hook_name.as_str() {
-            "createContainer" => hooks.set_create_container(list),
-            "startContainer" => hooks.set_start_container(list),
-            "poststart" => hooks.set_poststart(list),
-            "poststop" => hooks.set_poststop(list),
-            // What runtimes run at the same moment, and the older name of it.
-            _ => hooks.set_create_runtime(list),
+        let name = serde_json::Value::String(hook.hook_name.clone());
+        let stage = serde_json::from_value(name);
+        let stage =
+            stage.map_err(|_| SpecError::field("CDI hookName", &hook.hook_name, "is no hook"))?;
+        let program = Program {
+            path: hook.path.clone(),
+            args: hook.args.clone(),
+            env: hook.env.clone(),
+            timeout: hook.timeout,
         };
+        crate::spec::hooks::add(spec, stage, &program)?;
     }
-    spec.set_hooks(Some(hooks));
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use crate::model::security::SelinuxLabels;
 use crate::oci::image_config::RunConfig;
 use crate::spec::capabilities::Inheritable;
 use crate::spec::cdi::Edits;
+use crate::spec::hooks::NodeHook;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
 use crate::spec::user::ResolvedUser;
@@ -50,10 +51,13 @@ pub struct ContainerFacts<'a> {
     pub host: &'a HostFacts,
     /// The requested mounts with their sources found, in the order of the request.
     pub mounts: &'a [ResolvedMount<'a>],
-    /// Directories made for the volumes that the image declares; empty where none are bound.
-    pub image_volumes: &'a [MadeVolume],
+    /// What was made for this container alone: for the volumes that its image declares, where they
+    /// are bound, and for the node's `mounts.conf`.
+    pub own_volumes: &'a [MadeVolume],
     /// The requested devices, and the configured additional ones, with their numbers.
     pub devices: &'a [ResolvedDevice],
+    /// The hooks of the node, in the order in which they run.
+    pub hooks: &'a [NodeHook],
     /// What CDI devices change besides.
     pub cdi: &'a [Edits],
     /// The JSON of the requested `Localhost` seccomp profile.
@@ -239,12 +243,12 @@ pub struct HostFacts {
     pub masked_paths: Vec<String>,
 }
 
-/// A directory made for a volume that the image declares.
+/// A directory or file made for one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeVolume {
-    /// Where it shows, as the image has it: a foreign text.
+    /// Where it shows, as the image or `mounts.conf` has it: a foreign text.
     pub target: String,
-    /// The directory of the node.
+    /// It on the node.
     pub source: PathBuf,
 }
 

@@ -5,7 +5,7 @@
 //! test. A part that cannot be made as asked is an error; nothing is silently weaker than asked,
 //! but for what the host itself may not give (`HostFacts::bounding`, limits, OOM score).
 //!
-//! Not here: hooks of the node's own, NRI.
+//! Not here: NRI.
 
 pub mod annotations;
 pub mod apparmor;
@@ -14,6 +14,7 @@ pub mod cdi;
 mod devices;
 pub mod error;
 pub mod facts;
+pub mod hooks;
 mod mounts;
 mod namespaces;
 pub mod paths;
@@ -23,6 +24,7 @@ pub mod seccomp;
 pub mod selinux;
 pub mod sysctls;
 pub mod user;
+pub mod wishes;
 
 use oci_spec::runtime::Linux;
 use oci_spec::runtime::Root;
@@ -81,6 +83,7 @@ pub fn container(facts: &ContainerFacts<'_>) -> Result<Spec, SpecError> {
         .set_hostname(hostname(facts))
         .set_annotations(Some(annotations::container(facts, &seccomp.reference)?))
         .set_linux(Some(linux));
+    hooks::apply(&mut spec, facts)?;
     cdi::apply(&mut spec, facts.cdi)?;
     Ok(spec)
 }

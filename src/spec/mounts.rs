@@ -23,6 +23,7 @@ use crate::spec::facts::Sharing;
 use crate::spec::namespaces;
 use crate::spec::paths;
 use crate::spec::process;
+use crate::spec::wishes;
 
 const CGROUP: &str = "/sys/fs/cgroup";
 
@@ -52,7 +53,7 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Mounts, SpecError>
     let mut wanted: Vec<Entry> = Vec::new();
     let mut root_propagation = None;
     refuse_unbuilt(facts)?;
-    for volume in facts.image_volumes {
+    for volume in facts.own_volumes {
         wanted.push(declared(volume)?);
     }
     for mount in facts.mounts {
@@ -127,7 +128,11 @@ fn kernel(facts: &ContainerFacts<'_>) -> Vec<Entry> {
     let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
     let shm = ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
     let mut sys = vec!["nosuid", "noexec", "nodev", access];
-    let mut cgroup = vec!["nosuid", "noexec", "nodev", "relatime", access];
+    let pod = &facts.sandbox.config.annotations;
+    let own_cgroup = facts.host.cgroup_v2
+        && wishes::CGROUP_WRITABLE.is_true(pod, &facts.handler.allowed_annotations);
+    let cgroup_access = if own_cgroup { "rw" } else { access };
+    let mut cgroup = vec!["nosuid", "noexec", "nodev", "relatime", cgroup_access];
     if privileged {
         sys.push("rslave");
         cgroup.push("rslave");

@@ -16,6 +16,7 @@ use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::HostFacts;
 use crate::spec::paths;
 use crate::spec::user::ResolvedUser;
+use crate::spec::wishes;
 
 /// The search path where nobody says another.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -237,10 +238,10 @@ fn oom_score(wanted: i64, host: &HostFacts) -> i32 {
     host.oom_score_floor.map_or(wanted, |floor| wanted.max(floor))
 }
 
-fn user(who: &ResolvedUser) -> User {
+fn user(who: &ResolvedUser, umask: Option<u32>) -> User {
     let mut user = User::default();
     user.set_uid(who.uid).set_gid(who.gid);
-    user.set_additional_gids(Some(who.additional_gids.clone()));
+    user.set_additional_gids(Some(who.additional_gids.clone())).set_umask(umask);
     user
 }
 
@@ -255,6 +256,9 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Process, SpecError
     let ambient = capabilities::ambient(&bounding, &config.security.capabilities, host)?;
     let sets = capabilities::write(&bounding, ambient, facts.defaults.inheritable)?;
     home(config, facts.image.run, &facts.defaults.env)?;
+    let pod = &facts.sandbox.config.annotations;
+    let umask = wishes::UMASK.of(pod, &facts.handler.allowed_annotations);
+    let umask = umask.map(wishes::umask).transpose()?;
     let env = environment(facts)?.into_iter().map(|(name, value)| format!("{name}={value}"));
     let limits = limits(&facts.defaults.ulimits, host);
     let limits = limits.iter().map(write_limit).collect::<Result<Vec<_>, _>>()?;
@@ -263,7 +267,7 @@ pub(super) fn container(facts: &ContainerFacts<'_>) -> Result<Process, SpecError
     let mut process = Process::default();
     process
         .set_terminal(Some(config.tty))
-        .set_user(user(facts.user))
+        .set_user(user(facts.user, umask))
         .set_args(Some(arguments(config, facts.image.run)?))
         .set_env(Some(env.collect()))
         .set_cwd(directory(config, facts.image.run)?.into())

@@ -20,11 +20,13 @@ mod support;
 #[path = "../support/registry.rs"]
 mod test_registry;
 
+mod annotations;
 mod containers;
 mod daemon;
 mod devices;
 mod events;
 mod exec;
+mod hooks;
 mod host_ports;
 mod image_volumes;
 mod layers;

@@ -68,10 +68,12 @@ table! {
         privileged_seccomp_profile: Option<PathBuf> = Text(""), NOW;
         /// The default AppArmor profile, or unconfined.
         apparmor_profile: String = Text("crio-default"), NOW;
-        /// Directories of OCI hooks.
-        hooks_dir: Vec<PathBuf> = List(&["/usr/share/containers/oci/hooks.d"]), LATER;
-        /// A file of mounts for every container.
-        default_mounts_file: Option<PathBuf> = Text(""), LATER;
+        /// Directories of OCI hooks, as oci-hooks(5) has them; of two files with one name, that of
+        /// the later directory counts.
+        hooks_dir: Vec<PathBuf> = List(&["/usr/share/containers/oci/hooks.d"]), NOW;
+        /// A file of mounts for every container; empty is /etc/containers/mounts.conf, or that of
+        /// /usr/share/containers.
+        default_mounts_file: Option<PathBuf> = Text(""), NOW;
         /// The most processes in a container; -1 is no limit. The kubelet's podPidsLimit is newer.
         pids_limit: Option<u64> = Integer(-1), NOW;
         /// The size at which a container's log is cut; -1 is never. The kubelet's
@@ -108,7 +110,7 @@ table! {
         /// Pulls images in a cgroup of their own: pod, or a systemd slice.
         separate_pull_cgroup: String = Text(""), LATER.variable("PULL_IN_A_CGROUP");
         /// The devices that pods may ask for by annotation.
-        allowed_devices: Vec<PathBuf> = List(&["/dev/fuse", "/dev/net/tun"]), LATER;
+        allowed_devices: Vec<PathBuf> = List(&["/dev/fuse", "/dev/net/tun"]), NOW;
         /// Devices for every container, as /dev/sdc:/dev/xvdc:rwm.
         additional_devices: Vec<Device> = List(&[]), NOW;
         /// Directories of CDI specifications.
@@ -124,7 +126,7 @@ table! {
         /// Lets the runtime move the root mount instead of calling pivot_root.
         no_pivot: bool = Bool(false), NOW;
         /// The time zone of containers; Local is that of the node.
-        timezone: String = Text(""), LATER.alias("tz").variable("CONTAINER_TIME_ZONE");
+        timezone: String = Text(""), NOW.alias("tz").variable("CONTAINER_TIME_ZONE");
         /// Leaves SELinux out for pods on the node's network.
         hostnetwork_disable_selinux: bool = Bool(true), NOW;
         /// Leaves the host ports of pods alone.

@@ -193,7 +193,7 @@ fn a_volume_of_the_image_hides_nothing_of_the_kernel_s() {
     let with = |target: &str| {
         let volumes = [volume(target)];
         Fixture::default()
-            .with(|facts| container(&ContainerFacts { image_volumes: &volumes, ..*facts }))
+            .with(|facts| container(&ContainerFacts { own_volumes: &volumes, ..*facts }))
     };
     for target in ["/", "/..", "/proc", "/a/../proc/x", "/sys/fs", "/dev", "relative", "/a\nb"] {
         assert!(with(target).is_err(), "{target:?}");

@@ -1,14 +1,18 @@
 //! Kubernetes quantities (`10M`, `1.5Gi`, `2e6`) as whole numbers.
 //!
-//! The grammar is that of `k8s.io/apimachinery/pkg/api/resource`. Only what a bandwidth can be is
-//! of interest: a positive whole number below 2^63.
+//! The grammar is that of `k8s.io/apimachinery/pkg/api/resource`. Only what a bandwidth or a size can be
+//! is of interest: a positive whole number below 2^63.
 
 /// A text that is no quantity, or one too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotAQuantity;
+pub struct NotAQuantity;
 
 /// The quantity as a positive whole number; `None` if it is zero, negative or a fraction.
-pub(super) fn whole(text: &str) -> Result<Option<u64>, NotAQuantity> {
+///
+/// # Errors
+///
+/// [`NotAQuantity`].
+pub fn whole(text: &str) -> Result<Option<u64>, NotAQuantity> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),
         Some(b'+') => (false, text.get(1..).unwrap_or_default()),
@@ -18,7 +22,7 @@ pub(super) fn whole(text: &str) -> Result<Option<u64>, NotAQuantity> {
     let (number, suffix) = unsigned.split_at(end);
     let (before, after) = number.split_once('.').unwrap_or((number, ""));
     let digits = format!("{before}{after}");
-    // i128 holds 38 digits; a bandwidth has fewer than 20.
+    // i128 holds 38 digits; what is of interest has fewer than 20.
     if digits.is_empty() || after.contains('.') || digits.len() > 36 {
         return Err(NotAQuantity);
     }
