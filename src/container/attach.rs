@@ -63,7 +63,7 @@ fn stdin(record: &ContainerRecord, tty: bool) -> Stdin {
     let config = &record.config;
     // A client's terminal says how it types, also to a container that has none.
     if config.tty || (tty && config.stdin) {
-        Stdin::Terminal
+        Stdin::Terminal { once: config.stdin_once }
     } else if !config.stdin {
         Stdin::None
     } else if config.stdin_once {

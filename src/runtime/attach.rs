@@ -69,7 +69,11 @@ pub enum Stdin {
     /// Its end is the client's, who stays for the output.
     Once,
     /// A terminal, which has no end; the client may type the keys that detach it.
-    Terminal,
+    Terminal {
+        /// A client whose input ends stays for the output. Without this it leaves: `crictl attach`
+        /// looks for the two keys itself, and then only ends its input.
+        once: bool,
+    },
 }
 
 impl Runtime {
@@ -164,7 +168,7 @@ async fn send(socket: &SeqPacket, client: Option<Input>, stdin: Stdin) {
         let read = client.read(&mut buffer).await.unwrap_or(0);
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
         let (bytes, leaves) = match stdin {
-            Stdin::Terminal => keys.take(bytes),
+            Stdin::Terminal { .. } => keys.take(bytes),
             Stdin::None | Stdin::KeptOpen | Stdin::Once => (bytes.to_vec(), false),
         };
         // An empty packet would be the end.
@@ -175,7 +179,7 @@ async fn send(socket: &SeqPacket, client: Option<Input>, stdin: Stdin) {
             return;
         }
     }
-    if stdin == Stdin::KeptOpen {
+    if matches!(stdin, Stdin::KeptOpen | Stdin::Terminal { once: false }) {
         return;
     }
     // The monitor ends the container's input; a terminal stays.

@@ -300,7 +300,7 @@ async fn a_command_ends_with_its_container_where_the_kernel_does_not_see_to_it()
 /// A container that a client may talk to.
 async fn talkative(node: &Node, script: &str, stdin: Stdin) -> (Create, Created) {
     let request = node.request_with(&["sh", "-c", script], |request, config| {
-        request.tty = stdin == Stdin::Terminal;
+        request.tty = matches!(stdin, Stdin::Terminal { .. });
         request.stdin = stdin != Stdin::None;
         request.stdin_once = stdin == Stdin::Once;
         config["process"]["terminal"] = json!(request.tty);
@@ -313,7 +313,7 @@ fn attach(
     container: &(Create, Created),
     stdin: Stdin,
 ) -> (Talk, tokio::task::JoinHandle<Result<(), RuntimeError>>) {
-    let (streams, talk) = talk(stdin == Stdin::Terminal);
+    let (streams, talk) = talk(matches!(stdin, Stdin::Terminal { .. }));
     let request = Attach {
         id: container.0.id.clone(),
         first_process: container.1.pid,
@@ -375,17 +375,25 @@ async fn an_input_that_is_kept_open_outlives_its_clients() {
 async fn a_terminal_is_left_by_two_keys_and_found_again() {
     let Some(node) = Node::new() else { return };
     let script = format!("{TELLS_SIZE}; exit 7");
-    let container = talkative(&node, &script, Stdin::Terminal).await;
-    let (mut talk, attached) = attach(&node, &container, Stdin::Terminal);
+    let container = talkative(&node, &script, Stdin::Terminal { once: false }).await;
+    let (mut talk, attached) = attach(&node, &container, Stdin::Terminal { once: false });
     talk.size(101, 37).await;
     talk.until_told("37 101").await;
     talk.say("\u{10}").await;
     talk.say("\u{11}").await;
     attached.await.unwrap().unwrap();
-    let (mut talk, attached) = attach(&node, &container, Stdin::Terminal);
+    // A client that looks for the keys itself ends its input then.
+    let (mut talk, attached) = attach(&node, &container, Stdin::Terminal { once: false });
+    talk.say("one\n").await;
+    talk.hear("got one at 37 101\r\n").await;
+    talk.stdin.shutdown().await.unwrap();
+    attached.await.unwrap().unwrap();
+    // The one client that a container waits for stays to the end of it.
+    let (mut talk, attached) = attach(&node, &container, Stdin::Terminal { once: true });
     talk.say("two\n").await;
     talk.hear("got two at 37 101\r\n").await;
     talk.say("\u{4}").await;
+    talk.stdin.shutdown().await.unwrap();
     attached.await.unwrap().unwrap();
     wait("the exit file", || node.exit_code(&container.0) == Some(7)).await;
     end(&node, &container.0).await;

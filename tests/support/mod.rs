@@ -20,3 +20,4 @@ pub(crate) mod daemon;
 pub(crate) mod host;
 pub(crate) mod leftovers;
 pub(crate) mod net;
+pub(crate) mod typed;
