@@ -20,7 +20,7 @@ lint: ## format, clippy, dependencies
 conformance: build ## the CRI conformance suite, critest
 	tests/conformance/run.sh
 
-conformance-vm: build ## its cases for AppArmor, SELinux and user namespaces, in virtual machines
+conformance-vm: build ## what needs AppArmor, SELinux, systemd or cgroup v2, in virtual machines
 	tests/vm/conformance.sh
 
 bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock

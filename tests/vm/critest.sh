@@ -26,7 +26,7 @@ if [ "${1:-}" != --inside ]; then
   dir=$(mktemp -d)
   trap 'rm -rf "$dir"' EXIT
   service_files "$top" "$dir"
-  cp "$top/tests/conformance/bin/critest" "$0" "$dir/"
+  cp "$top/tests/conformance/bin/critest" "$0" "$here/play.sh" "$dir/"
   "$@" "$dir" "/in/$(basename "$0") --inside$([ ${#focus[@]} -eq 0 ] || printf ' %q' "${focus[@]}")"
   exit
 fi
@@ -67,6 +67,8 @@ group() {
 export PATH=$here:$PATH
 # shellcheck source=tests/vm/service.sh
 . "$here/service.sh"
+# shellcheck source=tests/vm/play.sh
+. "$here/play.sh"
 [ -e /sys/fs/cgroup/cgroup.controllers ] || { echo "critest: this machine has no cgroup v2" >&2; exit 1; }
 # The suite calls sudo to load profiles; the machine has none, and the suite is root already.
 command -v sudo >/dev/null || { printf '#!/bin/sh\nexec "$@"\n' >"$here/sudo"; chmod 755 "$here/sudo"; }

@@ -11,45 +11,19 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-top=$(cd "$here/../.." && pwd)
 
+# shellcheck source=tests/vm/service.sh
+. "$here/service.sh"
+# shellcheck source=tests/vm/play.sh
+. "$here/play.sh"
 if [ "${1:-}" != --inside ]; then
   [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  # shellcheck source=tests/vm/service.sh
-  . "$here/service.sh"
-  dir=$(mktemp -d)
-  trap 'rm -rf "$dir"' EXIT
-  service_files "$top" "$dir"
-  cp "$0" "$dir/"
-  "$@" "$dir" "/in/$(basename "$0") --inside"
+  play_there "$0" -- "$@"
   exit
 fi
 
 export PATH=$here:$PATH
-# shellcheck source=tests/vm/service.sh
-. "$here/service.sh"
 WORK=$(mktemp -d)
-BAD=0
-
-# is WHAT EXPECTED FOUND: one thing that is to be so; EXPECTED is a pattern of the shell
-is() {
-  # shellcheck disable=SC2053
-  if [[ $3 == $2 ]]; then
-    echo "  good: $1"
-  else
-    echo "  BAD:  $1: not $2, but $3"
-    BAD=1
-  fi
-}
-
-cri() { crictl --timeout 120s "$@"; }
-
-# refused WHAT PATTERN COMMAND...: the command must fail and say why
-refused() {
-  local said what=$1 pattern=$2
-  shift 2
-  if said=$("$@" 2>&1); then is "$what" refused "accepted: $said"; else is "$what" "$pattern" "$said"; fi
-}
 
 # pod NAME [JSON]: runs a pod with this security context, prints its id
 pod() {
@@ -72,7 +46,6 @@ run() {
   echo "$id"
 }
 
-pid_of() { cri inspect "$1" | jq .info.pid; }
 # label ID: of the container's process; exec_label: of a command run in it
 label() { tr -d '\0\n' <"/proc/$(pid_of "$1")/attr/current" | sed 's/ *$//'; }
 exec_label() { cri exec --sync "$1" cat /proc/self/attr/current | tr -d '\0' | sed 's/ *$//'; }
@@ -82,52 +55,52 @@ unload() { printf '%s' "$1" >/sys/kernel/security/apparmor/.remove; }
 
 apparmor() {
   local pod id handler
-  is "the default profile is loaded" 1 "$(profile_there crio-default)"
+  like "the default profile is loaded" 1 "$(profile_there crio-default)"
   printf 'include <tunables/global>\nprofile vm-mine flags=(attach_disconnected) {\n  include <abstractions/base>\n  file,\n  capability,\n  signal,\n  deny /tmp/** w,\n}\n' |
     apparmor_parser -r
   for handler in runc crun; do
     pod=$(pod "aa-$handler" '{}' '{}' --runtime $handler)
     id=$(run main "aa-$handler" "$pod")
-    is "$handler: a container has the default profile" '*crio-default*(*)' "$(label "$id")"
-    is "$handler: so has a command run in it" '*crio-default*(*)' "$(exec_label "$id")"
-    is "$handler: it may signal its own" 0 "$(cri exec --sync "$id" sh -c 'sleep 100 & kill $! && echo 0')"
+    like "$handler: a container has the default profile" '*crio-default*(*)' "$(label "$id")"
+    like "$handler: so has a command run in it" '*crio-default*(*)' "$(exec_label "$id")"
+    like "$handler: it may signal its own" 0 "$(cri exec --sync "$id" sh -c 'sleep 100 & kill $! && echo 0')"
     cri rmp -f "$pod" >/dev/null
   done
 
   pod=$(pod aa '{"privileged": true}')
   id=$(run named aa "$pod" '{"apparmor": {"profile_type": 2, "localhost_ref": "localhost/vm-mine"}}')
-  is "a named profile" 'vm-mine (enforce)' "$(label "$id")"
-  is "a command has it too" 'vm-mine (enforce)' "$(exec_label "$id")"
+  like "a named profile" 'vm-mine (enforce)' "$(label "$id")"
+  like "a command has it too" 'vm-mine (enforce)' "$(exec_label "$id")"
   refused "what it denies" '*ermission denied*' cri exec --sync "$id" touch /tmp/x
   id=$(run older aa "$pod" '{"apparmor_profile": "localhost/vm-mine"}')
-  is "the older field" 'vm-mine (enforce)' "$(label "$id")"
+  like "the older field" 'vm-mine (enforce)' "$(label "$id")"
   id=$(run both aa "$pod" '{"apparmor": {"profile_type": 0}, "apparmor_profile": "localhost/none"}')
-  is "the newer field wins" 'crio-default (enforce)' "$(label "$id")"
+  like "the newer field wins" 'crio-default (enforce)' "$(label "$id")"
   id=$(run free aa "$pod" '{"apparmor": {"profile_type": 1}}')
-  is "unconfined" '!(*crio-default*|*vm-mine*)' "$(label "$id")"
+  like "unconfined" '!(*crio-default*|*vm-mine*)' "$(label "$id")"
   id=$(run privileged aa "$pod" '{"privileged": true}')
-  is "privileged has none" '!(*crio-default*)' "$(label "$id")"
+  like "privileged has none" '!(*crio-default*)' "$(label "$id")"
   refused "a profile that is not loaded" '*nowhere*is not loaded*' \
     create missing aa "$pod" '{"apparmor": {"profile_type": 2, "localhost_ref": "localhost/nowhere"}}'
-  is "and nothing is left of it" 5 "$(cri ps -a -q --pod "$pod" | wc -l)"
+  like "and nothing is left of it" 5 "$(cri ps -a -q --pod "$pod" | wc -l)"
   cri rmp -f "$pod" >/dev/null
 
   pod=$(pod gone)
   unload crio-default
-  is "somebody takes the default profile away" 0 "$(profile_there crio-default)"
+  like "somebody takes the default profile away" 0 "$(profile_there crio-default)"
   id=$(run main gone "$pod")
-  is "the next container has it again" 'crio-default (enforce)' "$(label "$id")"
+  like "the next container has it again" 'crio-default (enforce)' "$(label "$id")"
   refused "/proc/sys stays shut even to who may write it" '*' cri exec --sync "$id" sh -c 'echo x >/proc/sys/kernel/hostname'
   cri rmp -f "$pod" >/dev/null
 
   printf '[crio.runtime]\napparmor_profile = "vm-mine"\n' >/etc/crio/crio.conf.d/20-profile.conf
   systemctl restart crio.service
   pod=$(pod own)
-  is "the configured profile" 'vm-mine (enforce)' "$(label "$(run main own "$pod")")"
+  like "the configured profile" 'vm-mine (enforce)' "$(label "$(run main own "$pod")")"
   cri rmp -f "$pod" >/dev/null
   printf '[crio.runtime]\napparmor_profile = "vm-nowhere"\n' >/etc/crio/crio.conf.d/20-profile.conf
   systemctl restart crio.service 2>/dev/null || true
-  is "a configured profile that is not loaded keeps the daemon from starting" '*vm-nowhere*not loaded*' "$(service_log 10)"
+  like "a configured profile that is not loaded keeps the daemon from starting" '*vm-nowhere*not loaded*' "$(service_log 10)"
   rm /etc/crio/crio.conf.d/20-profile.conf
   systemctl reset-failed crio.service
   systemctl restart crio.service
@@ -146,17 +119,17 @@ selinux() {
   two=$(pod two)
   id=$(run main one "$one")
   a=$(label "$id")
-  is "a container's label" 'system_u:system_r:container_t:s0:c*,c*' "$a"
-  is "a command run in it has it too" "$a" "$(exec_label "$id")"
-  is "so has the pod's next container" "$a" "$(label "$(run next one "$one")")"
+  like "a container's label" 'system_u:system_r:container_t:s0:c*,c*' "$a"
+  like "a command run in it has it too" "$a" "$(exec_label "$id")"
+  like "so has the pod's next container" "$a" "$(label "$(run next one "$one")")"
   b=$(label "$(run main two "$two")")
-  is "another pod has another level" other "$([ "$(level "$a")" = "$(level "$b")" ] && echo same || echo other)"
-  is "files in it have its level" "*:container_file_t:$(level "$a")" "$(file_label "/proc/$(pid_of "$id")/root/bin")"
-  is "it may write" ok "$(cri exec --sync "$id" sh -c 'touch /x /dev/shm/x && cat /etc/resolv.conf /etc/hostname >/dev/null && echo ok')"
-  is "the shared memory has the label" "*container_file_t:$(level "$a")*" "$(grep " /dev/shm " "/proc/$(pid_of "$id")/mountinfo")"
+  like "another pod has another level" other "$([ "$(level "$a")" = "$(level "$b")" ] && echo same || echo other)"
+  like "files in it have its level" "*:container_file_t:$(level "$a")" "$(file_label "/proc/$(pid_of "$id")/root/bin")"
+  like "it may write" ok "$(cri exec --sync "$id" sh -c 'touch /x /dev/shm/x && cat /etc/resolv.conf /etc/hostname >/dev/null && echo ok')"
+  like "the shared memory has the label" "*container_file_t:$(level "$a")*" "$(grep " /dev/shm " "/proc/$(pid_of "$id")/mountinfo")"
 
   systemctl restart crio.service
-  is "the label outlives the daemon" "$a" "$(label "$(run third one "$one")")"
+  like "the label outlives the daemon" "$a" "$(label "$(run third one "$one")")"
 
   touch $volume/sub/deep/file $root/outside/file
   ln -s $root/outside $volume/sub/link
@@ -164,36 +137,35 @@ selinux() {
   before=$(file_label $root/outside/file)
   mount='{"mounts": [{"host_path": "'$volume'", "container_path": "/volume", "selinux_relabel": true}]}'
   id=$(run volume one "$one" '{}' "$mount")
-  is "a volume is labelled" "*:container_file_t:$(level "$a")" "$(file_label "$volume")"
-  is "with all in it" "*:container_file_t:$(level "$a")" "$(file_label "$volume/sub/deep/file")"
-  is "a link in it too" "*:container_file_t:$(level "$a")" "$(stat -c %C "$volume/sub/link")"
-  is "but not what the link leads to" "$before" "$(file_label $root/outside/file)"
-  is "the container writes there" ok "$(cri exec --sync "$id" sh -c 'touch /volume/sub/deep/file && echo ok')"
-  is "another pod cannot read it" '*ermission denied*' \
+  like "a volume is labelled" "*:container_file_t:$(level "$a")" "$(file_label "$volume")"
+  like "with all in it" "*:container_file_t:$(level "$a")" "$(file_label "$volume/sub/deep/file")"
+  like "a link in it too" "*:container_file_t:$(level "$a")" "$(stat -c %C "$volume/sub/link")"
+  like "but not what the link leads to" "$before" "$(file_label $root/outside/file)"
+  like "the container writes there" ok "$(cri exec --sync "$id" sh -c 'touch /volume/sub/deep/file && echo ok')"
+  like "another pod cannot read it" '*ermission denied*' \
     "$(cri exec --sync "$(run reader two "$two" '{}' "${mount/true/false}")" cat /volume/sub/deep/file 2>&1)"
   refused "a directory of the system is not relabelled" '*/etc*not relabelled*' \
     create etc one "$one" '{}' '{"mounts": [{"host_path": "/etc", "container_path": "/e", "selinux_relabel": true}]}'
   create spc two "$two" '{"selinux_options": {"type": "spc_t"}}' "$mount" >/dev/null
-  is "for a free container a volume stays" "*:container_file_t:$(level "$a")" "$(file_label "$volume/sub/deep/file")"
+  like "for a free container a volume stays" "*:container_file_t:$(level "$a")" "$(file_label "$volume/sub/deep/file")"
 
   id=$(run options two "$two" '{"selinux_options": {"level": "s0:c9,c8"}}')
-  is "a level of its own" 'system_u:system_r:container_t:s0:c8,c9' "$(label "$id")"
+  like "a level of its own" 'system_u:system_r:container_t:s0:c8,c9' "$(label "$id")"
   refused "a level that is none" '*not one of this node*policy*' \
     create wrong two "$two" '{"selinux_options": {"level": "s0,c9,c8"}}'
   refused "a pod with a type that is none" '*not one of this node*policy*' pod wrong '{"selinux_options": {"type": "no_such_t"}}'
   cri rmp -f "$one" "$two" >/dev/null
 
   one=$(pod privileged '{"privileged": true}')
-  is "privileged" '*:spc_t:s0' "$(label "$(run main privileged "$one" '{"privileged": true}')")"
+  like "privileged" '*:spc_t:s0' "$(label "$(run main privileged "$one" '{"privileged": true}')")"
   two=$(pod hostpid '{"namespace_options": {"pid": 2}}')
-  is "with the node's processes" '!(*container_t*)' "$(label "$(run main hostpid "$two" '{"namespace_options": {"pid": 2}}')")"
+  like "with the node's processes" '!(*container_t*)' "$(label "$(run main hostpid "$two" '{"namespace_options": {"pid": 2}}')")"
   cri rmp -f "$one" "$two" >/dev/null
   one=$(pod hostnet '{"namespace_options": {"network": 2}}')
-  is "in the node's network" '!(*container_t*)' "$(label "$(run main hostnet "$one" '{"namespace_options": {"network": 2}}')")"
+  like "in the node's network" '!(*container_t*)' "$(label "$(run main hostnet "$one" '{"namespace_options": {"network": 2}}')")"
   cri rmp -f "$one" >/dev/null
 }
 
-shopt -s extglob
 trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
 service_start "$here" systemd
 IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2
@@ -208,7 +180,6 @@ else
   echo "this kernel has neither AppArmor nor SELinux on" >&2
   exit 1
 fi
-is "no pod is left" "" "$(cri pods -q)"
+like "no pod is left" "" "$(cri pods -q)"
 service_end || BAD=1
-[ $BAD = 0 ] || { service_log 30; exit 1; }
-echo "all good"
+played

@@ -12,64 +12,23 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-top=$(cd "$here/../.." && pwd)
 
+# shellcheck source=tests/vm/service.sh
+. "$here/service.sh"
+# shellcheck source=tests/vm/play.sh
+. "$here/play.sh"
 if [ "${1:-}" != --inside ]; then
   [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  CRIO=$(readlink -f "${CRIO:-$top/target/release/crio}")
-  "$here/../conformance/build.sh"
-  "$here/../conformance/images.sh" "$top/target/conformance/images"
-  dir=$(mktemp -d)
-  trap 'rm -rf "$dir"' EXIT
-  cp "$CRIO" "$dir/crio"
-  cp "$here/../conformance/bin/crictl" "$(command -v docker-registry)" "$0" "$here/../setup/oci.sh" "$dir/"
-  cp -r "$top/target/conformance/images/registry" "$dir/registry"
-  "$@" "$dir" "MANAGERS='${MANAGERS:-systemd cgroupfs}' /in/$(basename "$0") --inside"
+  play_there "$0" "${MANAGERS:-systemd cgroupfs}" -- "$@"
   exit
 fi
+MANAGERS=$2
 
-here=$(cd "$(dirname "$0")" && pwd)
 ROOT=/sys/fs/cgroup
 V=1
 [ ! -e $ROOT/cgroup.controllers ] || V=2
 WORK=$(mktemp -d)
-BAD=0
 export PATH=$here:$PATH
-
-# is WHAT EXPECTED FOUND: one thing that is to be so
-is() {
-  if [ "$2" = "$3" ]; then
-    echo "  good: $1"
-  else
-    echo "  BAD:  $1: not $2, but $3"
-    BAD=1
-  fi
-}
-
-# like WHAT PATTERN FOUND: the same with a pattern of the shell
-like() {
-  # shellcheck disable=SC2053
-  if [[ $3 == $2 ]]; then is "$1" y y; else is "$1" "$2" "$3"; fi
-}
-
-# soon COMMAND...: waits until a command says yes
-soon() {
-  local _
-  for _ in $(seq 100); do
-    if "$@" >/dev/null 2>&1; then return; fi
-    sleep 0.3
-  done
-  return 1
-}
-
-cri() { crictl --config "$WORK/crictl.yaml" --timeout 120s "$@"; }
-
-# refused WHAT PATTERN COMMAND...: the command must fail and say why
-refused() {
-  local said what=$1 pattern=$2
-  shift 2
-  if said=$("$@" 2>&1); then is "$what" refused "accepted: $said"; else like "$what" "$pattern" "$said"; fi
-}
 
 # in_cgroup PID: the cgroup of a process in the hierarchy with the controllers
 in_cgroup() {
@@ -100,50 +59,6 @@ nothing_of_ours() { [ -z "$(ours)" ]; }
 restarting() {
   systemctl "$1" crio.service
   [ "$1" = stop ] || soon cri version
-}
-
-pod_config() { # NAME PARENT [PID_MODE]
-  jq -n --arg name "$1" --arg parent "$2" --argjson pid "${3:-1}" '{metadata: {name: $name, namespace: "vm", uid: $name, attempt: 0},
-    log_directory: ("/var/log/pods/" + $name), linux: {cgroup_parent: $parent, security_context: {namespace_options: {pid: $pid}}}}' >"$WORK/$1.json"
-}
-
-# run_pod NAME PARENT [PID_MODE] [HANDLER]: prints its id
-run_pod() {
-  pod_config "$1" "$2" "${3:-1}"
-  cri runp --runtime "${4:-}" "$WORK/$1.json"
-}
-
-# create NAME POD_NAME POD RESOURCES ARG...: prints the container's id
-create() {
-  local name=$1 pod_name=$2 pod=$3 resources=$4
-  shift 4
-  jq -n --arg name "$name" --arg image "$IMAGE" --argjson resources "$resources" \
-    --argjson pid "$(jq .linux.security_context.namespace_options.pid "$WORK/$pod_name.json")" '{metadata: {name: $name}, image: {image: $image},
-    command: $ARGS.positional, log_path: ($name + ".log"),
-    linux: {resources: $resources, security_context: {namespace_options: {pid: $pid}}}}' --args -- "$@" >"$WORK/c.json"
-  cri create "$pod" "$WORK/c.json" "$WORK/$pod_name.json"
-}
-
-run() {
-  local id
-  id=$(create "$@")
-  cri start "$id" >/dev/null || true
-  echo "$id"
-}
-
-pid_of() { cri inspect "$1" | jq .info.pid; }
-status_of() { cri inspect "$1" | jq -r '.status | "\(.state) \(.exitCode) \(.reason)"'; }
-ended() { [ "$(cri inspect "$1" | jq -r .status.state)" = CONTAINER_EXITED ]; }
-
-parents() {
-  if [ "$MANAGER" = systemd ]; then
-    PARENT=kubepods-besteffort-podvm.slice WRONG=/kubepods/besteffort/podvm
-    UNDER=/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podvm.slice
-    NODE=/system.slice END=.scope MONITORS=/system.slice
-  else
-    PARENT=/kubepods/besteffort/podvm WRONG=kubepods-besteffort-podvm.slice
-    UNDER=/kubepods/besteffort/podvm NODE=/crio END='' MONITORS=$UNDER
-  fi
 }
 
 # monitor ID: the process of a container's monitor
@@ -313,7 +228,7 @@ phase() {
 }
 
 node() {
-  echo 'runtime-endpoint: unix:///var/run/crio/crio.sock' >"$WORK/crictl.yaml"
+  echo 'runtime-endpoint: unix:///var/run/crio/crio.sock' >/etc/crictl.yaml
   mkdir -p /etc/cni/net.d /etc/containers /run/systemd/system
   jq -n '{cniVersion: "1.0.0", name: "vm", plugins: [{type: "bridge", bridge: "cni0", isGateway: true,
     ipam: {type: "host-local", ranges: [[{subnet: "10.85.0.0/16"}]]}}]}' >/etc/cni/net.d/10-vm.conflist
@@ -333,5 +248,4 @@ node
 for manager in $MANAGERS; do
   phase "$manager"
 done
-[ $BAD = 0 ] || { journalctl -u crio.service --no-pager -n 40 -o cat; exit 1; }
-echo "all good"
+played

@@ -70,7 +70,7 @@ launch() {
     [ -f "$RUN/$name.blk" ] || truncate -s $TRANSFER "$RUN/$name.blk"
   done
   local kernel="root=/dev/vda rw console=ttyS0 quiet mitigations=off nokaslr tsc=reliable panic=-1 random.trust_cpu=on"
-  kernel="$kernel cryptomgr.notests rcupdate.rcu_expedited=1 nowatchdog $(security "$profile") ${APPEND:-}"
+  kernel="$kernel cryptomgr.notests rcupdate.rcu_expedited=1 nowatchdog psi=1 $(security "$profile") ${APPEND:-}"
   setsid "$QEMU" "${firmware[@]}" -name "$NAME" -machine pc,i8042=off -accel tcg,thread=multi,tb-size=1024 -cpu Nehalem-v1 \
     -smp "${SMP:-2}" -m "${MEM:-2048}" -display none -nodefaults -no-user-config \
     -kernel "$img/vmlinux" -initrd "$img/initrd" -append "$kernel" \
@@ -85,7 +85,7 @@ launch() {
 
 # answers: waits until the machine takes commands
 answers() {
-  local end=$((SECONDS + 240))
+  local end=$((SECONDS + 900))
   until guest true 2>/dev/null; do
     if ! alive; then
       cat "$RUN/qemu.log" >&2

@@ -33,5 +33,9 @@ fi
 [ -z "$in" ] || "$here/vm.sh" put "$name" "$in" || exit 125
 timeout "$time" "$here/vm.sh" exec "$name" "$1"
 status=$?
+case $status in
+  124) echo "vmrun: not done within $time s" >&2 ;;
+  255) echo "vmrun: the machine $name is lost, or the command ended with 255" >&2 ;;
+esac
 [ -z "$out" ] || "$here/vm.sh" get "$name" "$out" || status=125
 exit $status
