@@ -9,6 +9,7 @@ use super::handlers;
 use super::handlers::RuntimeHandler;
 use super::layers::Values;
 use super::tables::Api;
+use super::tables::Audit;
 use super::tables::Checkpoint;
 use super::tables::Command;
 use super::tables::Image;
@@ -49,6 +50,8 @@ pub struct Config {
     pub network: Network,
     /// Metrics.
     pub metrics: Metrics,
+    /// The account of what the policy was asked.
+    pub audit: Audit,
     /// Traces.
     pub tracing: Tracing,
     /// Statistics.
@@ -83,6 +86,7 @@ impl Config {
             image: image(values)?,
             network: network(values)?,
             metrics: Metrics::read(values, Metrics::TABLE)?,
+            audit: Audit::read(values, Audit::TABLE)?,
             tracing: Tracing::read(values, Tracing::TABLE)?,
             stats: Stats::read(values, Stats::TABLE)?,
             nri: Nri::read(values, Nri::TABLE)?,

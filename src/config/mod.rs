@@ -42,6 +42,7 @@ pub use load::load;
 pub use show::Shown;
 pub use show::show;
 pub use tables::Api;
+pub use tables::Audit;
 pub use tables::Checkpoint;
 pub use tables::Command;
 pub use tables::Handler;

@@ -53,6 +53,26 @@ pub fn read_open(file: &File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Opens a file to add to its end, and makes it with this mode where it is missing.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidInput`] for what is no regular file, `ELOOP` for a link, and what the
+/// kernel says.
+pub fn append(path: &Path, mode: u32) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(mode)
+        .custom_flags(nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
 /// How much a replaced file must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

@@ -74,6 +74,10 @@ node_start() {
 	runtime_type = "oci"
 	runtime_root = "$NODE/runc"
 	monitor_path = "$(command -v conmon)"
+
+	[crio.audit]
+	audit_log = "$NODE/audit.log"
+	audit_journald = false
 	TOML
   "$@" --config "$NODE/crio.conf" --config-dir "$NODE/crio.conf.d" \
     --listen "$NODE/crio.sock" --root "$NODE/storage" --runroot "$NODE/storage-run" --storage-driver overlay \

@@ -144,9 +144,14 @@ impl Daemon {
              runtime_path = {runc:?}\n\
              runtime_type = \"oci\"\n\
              runtime_root = {root:?}\n\
-             monitor_path = {conmon:?}\n",
+             monitor_path = {conmon:?}\n\
+             \n\
+             [crio.audit]\n\
+             audit_log = {audit:?}\n\
+             audit_journald = false\n",
             hooks = self.path("hooks"),
             root = self.path("runc"),
+            audit = self.path("audit.log"),
         );
         self.write("crio.conf", &text);
     }

@@ -35,6 +35,12 @@ table! {
         signature_policy: Option<PathBuf> = Text(""), NOW;
         /// The directory of policies for one namespace each, as NAMESPACE.json.
         signature_policy_dir: PathBuf = Text("/etc/crio/policies"), NOW;
+        /// A policy that is to come: what it would refuse is recorded, and runs if signature_policy
+        /// allows it. CRI-O has no such key.
+        signature_policy_dry_run: Option<PathBuf> = Text(""), NOW;
+        /// The directory of policies to come for one namespace each, as NAMESPACE.json. CRI-O has no
+        /// such key.
+        signature_policy_dry_run_dir: Option<PathBuf> = Text(""), NOW;
         /// Registries to be spoken to without TLS.
         insecure_registries: Vec<String> = List(&[]),
             never("set insecure in registries.conf").flag("insecure-registry");

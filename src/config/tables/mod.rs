@@ -21,6 +21,7 @@ pub use handler::Workload;
 pub use handler::WorkloadResources;
 pub use image::Image;
 pub use network::Network;
+pub use observe::Audit;
 pub use observe::Metrics;
 pub use observe::Stats;
 pub use observe::Tracing;
@@ -45,6 +46,7 @@ pub(super) const TABLES: &[&[Key]] = &[
     Image::KEYS,
     Network::KEYS,
     Metrics::KEYS,
+    Audit::KEYS,
     Tracing::KEYS,
     Stats::KEYS,
     Nri::KEYS,

@@ -1,10 +1,11 @@
-//! The `[crio.metrics]`, `[crio.tracing]` and `[crio.stats]` tables: what others see.
+//! The `[crio.metrics]`, `[crio.audit]`, `[crio.tracing]` and `[crio.stats]` tables: what others see.
 
 use std::path::PathBuf;
 
 use crate::config::key::LATER;
 use crate::config::key::NOW;
 use crate::config::key::table;
+use crate::config::types::ByteSize;
 use crate::config::types::PodMetrics;
 use crate::config::types::Port;
 use crate::config::value::Fallback::Bool;
@@ -31,6 +32,11 @@ const COLLECTORS: &[&str] = &[
     "resources_stalled_at_stage",
     "containers_stopped_monitor_count",
     "default_runtime",
+    // CRI-O has none of these.
+    "policy_verdicts_total",
+    "policy_verification_seconds",
+    "policy_dry_run",
+    "audit_failures_total",
 ];
 
 table! {
@@ -50,6 +56,23 @@ table! {
         metrics_cert: Option<PathBuf> = Text(""), LATER;
         /// The key of the metrics server.
         metrics_key: Option<PathBuf> = Text(""), LATER;
+    }
+}
+
+table! {
+    /// The account of what the policy was asked. CRI-O has no such table.
+    Audit = "crio.audit" {
+        /// The file of audit records, one line of JSON for each pull and each create that was judged;
+        /// empty writes none. CRI-O has no such key.
+        audit_log: Option<PathBuf> = Text("/var/log/crio/audit.log"), NOW;
+        /// The size at which the audit log is put aside. CRI-O has no such key.
+        audit_log_size_max: ByteSize = Text("16MiB"), NOW;
+        /// How many audit logs that were put aside are kept. CRI-O has no such key.
+        audit_log_count: u32 = Integer(8), NOW;
+        /// Sends audit records to journald too, where there is one. CRI-O has no such key.
+        audit_journald: bool = Bool(true), NOW;
+        /// Refuses what cannot be put on record. CRI-O has no such key.
+        audit_required: bool = Bool(false), NOW;
     }
 }
 
