@@ -21,6 +21,7 @@ use crate::container::devices;
 use crate::container::error::ContainerError;
 use crate::container::facts;
 use crate::container::hooks;
+use crate::container::judged::Asker;
 use crate::container::judged::Judged;
 use crate::container::labels;
 use crate::container::now;
@@ -28,6 +29,7 @@ use crate::container::secrets;
 use crate::container::target::Target;
 use crate::container::volumes;
 use crate::failure::chain;
+use crate::judge::Event;
 use crate::model::container::ContainerConfig;
 use crate::model::container::ContainerState;
 use crate::model::container::Mount;
@@ -66,6 +68,17 @@ struct Draft {
     log: PathBuf,
     labels: ContainerLabels,
     created: i64,
+}
+
+impl Draft {
+    /// The container, as one that wants an image.
+    fn asker(&self, event: Event) -> Asker {
+        Asker {
+            event,
+            pod: self.sandbox.config.metadata.clone(),
+            container: self.config.metadata.name.clone(),
+        }
+    }
 }
 
 /// What the prepared files on disk say.
@@ -218,9 +231,9 @@ impl Parts {
         draft: &Draft,
         undo: &mut Undo,
     ) -> Result<Prepared, ContainerError> {
-        let namespace = draft.sandbox.config.metadata.namespace.clone();
         let (parts, choice) = (Arc::clone(self), draft.config.image.clone());
-        let judged = blocking(move || parts.judged_image(&choice, &namespace)).await?;
+        let asker = draft.asker(Event::Create);
+        let judged = blocking(move || parts.judged_image(&choice, &asker)).await?;
 
         let (store, id) = (self.store.clone(), draft.id.clone());
         let new = NewContainer {
@@ -278,8 +291,8 @@ impl Parts {
             group: group.as_deref(),
             localtime: localtime.as_deref(),
         };
-        let namespace = &draft.sandbox.config.metadata.namespace;
-        let mounts = self.find_mounts(&draft.config.mounts, &draft.id, namespace)?;
+        let asker = draft.asker(Event::Volume);
+        let mounts = self.find_mounts(&draft.config.mounts, &draft.id, &asker)?;
         let how = self.settings.image_volumes;
         let declared = judged.run.volumes.as_ref();
         let target = self.target(&draft.sandbox, &draft.config)?;

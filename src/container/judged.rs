@@ -7,10 +7,21 @@
 use crate::catalog::ImageInfo;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
+use crate::failure::chain;
+use crate::judge;
+use crate::judge::About;
+use crate::judge::Case;
+use crate::judge::Event;
+use crate::judge::JudgeError;
 use crate::model::container::ImageChoice;
+use crate::model::ids::ImageId;
+use crate::model::names::SandboxMetadata;
+use crate::oci::digest::Digest;
 use crate::oci::image_config::RunConfig;
 use crate::oci::reference::Reference;
+use crate::policy::Evidence;
 use crate::policy::Subject;
+use crate::policy::Verdict;
 use crate::state::RunImage;
 
 /// An image that may be run.
@@ -24,19 +35,29 @@ pub(super) struct Judged {
     pub(super) repo_digests: Vec<String>,
 }
 
+/// Who wants an image, and what for.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    /// To run it, or to see its files.
+    pub(super) event: Event,
+    /// The container's pod.
+    pub(super) pod: SandboxMetadata,
+    /// The container's name.
+    pub(super) container: String,
+}
+
 impl Parts {
-    /// The image that a request means, if the policy of this namespace allows it now. Blocks.
+    /// The image that a request means, if the policy of the pod's namespace allows it now. Blocks.
     pub(super) fn judged_image(
         &self,
         choice: &ImageChoice,
-        namespace: &str,
+        asker: &Asker,
     ) -> Result<Judged, ContainerError> {
         let info = self
             .catalog
             .find(&choice.image)?
             .ok_or_else(|| ContainerError::NoImage(choice.image.clone()))?;
-        let names = self.names_to_judge(choice, &info)?;
-        self.judge_names(&info, &names, namespace)?;
+        let verdict = self.verdict(choice, &info, asker)?;
         let (_, config) = self.catalog.config(&info.id)?;
         let name = info.tags.first().or(info.digests.first()).map(Reference::to_string);
         let repo_digests: Vec<String> = info.digests.iter().map(Reference::to_string).collect();
@@ -44,6 +65,7 @@ impl Parts {
             id: info.id.clone(),
             name: name.unwrap_or_else(|| info.id.to_string()),
             reference: repo_digests.first().cloned().unwrap_or_else(|| info.id.to_string()),
+            allowed: verdict.to_string(),
         };
         Ok(Judged { image, run: config.run(), repo_digests })
     }
@@ -76,32 +98,66 @@ impl Parts {
         })
     }
 
-    /// Allowed if any of the names is, by any of the image's manifests; otherwise the first refusal
-    /// is the answer. A name with the digest of a manifest is judged by that one alone.
-    fn judge_names(
+    /// The verdict that allows the image: under any of the names it is meant by, by any of its
+    /// manifests. A name with the digest of a manifest is judged by that one alone.
+    fn verdict(
         &self,
+        choice: &ImageChoice,
         info: &ImageInfo,
-        names: &[Reference],
-        namespace: &str,
-    ) -> Result<(), ContainerError> {
-        let unnamed = || ContainerError::OtherImage {
-            image: info.id.clone(),
-            user_specified: "<an image without a name or manifest cannot be judged>".to_owned(),
-        };
+        asker: &Asker,
+    ) -> Result<Verdict, ContainerError> {
+        let written = [&choice.user_specified, &choice.image];
+        let image = written.into_iter().find(|text| !text.is_empty()).cloned().unwrap_or_default();
+        let case = self.judge.open(About {
+            event: asker.event,
+            pod: Some(asker.pod.clone()),
+            container: Some(asker.container.clone()),
+            image,
+            id: Some(info.id.clone()),
+        })?;
+        let names = self.names_to_judge(choice, info).inspect_err(|error| {
+            case.give_up(None, "other_image", &error.to_string());
+        })?;
         let manifests = self.catalog.manifests(info)?;
-        let mut first_refusal = None;
-        for reference in names {
+        let mut subjects = Vec::new();
+        for reference in &names {
             let pinned = reference.digest().filter(|digest| manifests.contains(digest));
-            for manifest_digest in
-                manifests.iter().filter(|manifest| pinned.is_none_or(|pinned| pinned == *manifest))
-            {
-                let subject = Subject { reference, manifest_digest };
-                match self.judge.judge_stored(&self.store, &info.id, &subject, Some(namespace)) {
-                    Ok(_) => return Ok(()),
-                    Err(error) => first_refusal = first_refusal.or(Some(error)),
-                }
-            }
+            let meant = |manifest: &&Digest| pinned.is_none_or(|pinned| pinned == *manifest);
+            subjects.extend(
+                manifests
+                    .iter()
+                    .filter(meant)
+                    .map(|manifest_digest| Subject { reference, manifest_digest }),
+            );
         }
-        Err(first_refusal.map_or_else(unnamed, ContainerError::from))
+        Ok(self.decide(&case, &info.id, &subjects)?)
+    }
+
+    /// Asks with the evidence that is kept with the image. Where that cannot be read, only names
+    /// for which nobody wants any are left.
+    fn decide(
+        &self,
+        case: &Case,
+        image: &ImageId,
+        subjects: &[Subject<'_>],
+    ) -> Result<Verdict, JudgeError> {
+        if !subjects.iter().any(|subject| case.wants_evidence(subject.reference)) {
+            return case.decide(subjects, Ok(&Evidence::default()));
+        }
+        let error = match judge::kept(&self.store, image) {
+            Ok(evidence) => return case.decide(subjects, Ok(&evidence)),
+            Err(error) => error,
+        };
+        let why = chain(&error);
+        let free: Vec<Subject<'_>> = subjects
+            .iter()
+            .filter(|subject| !case.needs_evidence(subject.reference))
+            .copied()
+            .collect();
+        if free.is_empty() {
+            case.give_up(subjects.first(), error.cause(), &why);
+            return Err(error);
+        }
+        case.decide(&free, Err(&why))
     }
 }

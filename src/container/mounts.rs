@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::container::Parts;
 use crate::container::error::ContainerError;
+use crate::container::judged::Asker;
 use crate::model::container::ImageChoice;
 use crate::model::container::Mount;
 use crate::model::ids::ContainerId;
@@ -36,12 +37,12 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Contai
 }
 
 impl Parts {
-    /// Finds the sources of the requested mounts for a container of this pod's namespace.
+    /// Finds the sources of the requested mounts for a container of this pod.
     pub(super) fn find_mounts<'a>(
         &self,
         requested: &'a [Mount],
         id: &ContainerId,
-        namespace: &str,
+        asker: &Asker,
     ) -> Result<Found<'a>, ContainerError> {
         let table = std::fs::read_to_string("/proc/self/mountinfo")
             .map_err(failed("read", Path::new("/proc/self/mountinfo")))?;
@@ -62,8 +63,7 @@ impl Parts {
                 path: mount.container_path.clone(),
                 source: Box::new(source),
             };
-            let (image_ref, source) =
-                self.image_volume(mount, image, id, namespace).map_err(wrap)?;
+            let (image_ref, source) = self.image_volume(mount, image, id, asker).map_err(wrap)?;
             recorded.image_ref = image_ref;
             found.resolved.push(ResolvedMount {
                 mount,
@@ -82,10 +82,10 @@ impl Parts {
         mount: &Mount,
         image: &ImageChoice,
         id: &ContainerId,
-        namespace: &str,
+        asker: &Asker,
     ) -> Result<(String, PathBuf), ContainerError> {
         let sub_path = plain(&mount.image_sub_path)?;
-        let judged = self.judged_image(image, namespace)?;
+        let judged = self.judged_image(image, asker)?;
         let root = self.store.mount_image(&judged.image.id, id)?;
         let image_ref = judged.image.id.to_string();
         if sub_path.as_os_str().is_empty() {

@@ -114,6 +114,7 @@ pub(super) async fn status(
                 "pid": record.pid,
                 "runtimeSpec": spec,
                 "privileged": record.config.security.privileged,
+                "imageAllowed": record.image.allowed,
             });
             info.insert("info".to_owned(), value.to_string());
         }

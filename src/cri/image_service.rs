@@ -102,15 +102,11 @@ impl ImageService for ImageDoor {
             if subject.is_empty() {
                 return Err(RequestError::missing("image.image").into());
             }
-            let namespace = request
-                .sandbox_config
-                .and_then(|config| config.metadata)
-                .map(|metadata| metadata.namespace)
-                .filter(|namespace| !namespace.is_empty());
+            let pod = request.sandbox_config.and_then(|config| config.metadata);
             let pull = PullRequest {
                 image: subject.clone(),
                 credentials: credentials(request.auth)?,
-                namespace,
+                pod: pod.map(image::pod),
             };
             let pulled = self.images.pull(pull).await;
             match &pulled {

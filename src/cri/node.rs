@@ -1,6 +1,7 @@
 //! What the node says of itself: Version, Status, RuntimeConfig.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use crate::cri::api;
 use crate::sandbox::Sandboxes;
@@ -20,6 +21,10 @@ pub struct Node {
     pub user_namespaces: Vec<String>,
     /// The configured pause image; kubeadm compares it with its own.
     pub pause_image: String,
+    /// The policy of pods whose namespace has none of its own.
+    pub policy: PathBuf,
+    /// The policies that are tried in a dry run.
+    pub dry_run: Vec<PathBuf>,
     /// What an administrator should know: options without effect, missing powers, a policy that
     /// accepts anything.
     pub warnings: Vec<String>,
@@ -94,6 +99,7 @@ impl Node {
                 "DefaultRuntime": self.default_handler,
                 "CgroupManager": if self.systemd_cgroups { "systemd" } else { "cgroupfs" },
             },
+            "policy": { "file": self.policy, "dryRun": self.dry_run },
             "warnings": self.warnings,
         });
         HashMap::from([("config".to_owned(), config.to_string())])

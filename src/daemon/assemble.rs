@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::config::CgroupManager;
 use crate::config::Config;
@@ -18,7 +19,9 @@ use crate::daemon::protections;
 use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
+use crate::image::Verifier;
 use crate::judge::Judge;
+use crate::judge::Settings;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::registry::Registry;
@@ -68,8 +71,11 @@ pub(super) async fn assemble(
     let records = Arc::new(Records::new(records, metrics.clone()));
     let registry = Registry::new(settings::registry(config))?;
     let catalog = Arc::new(Catalog::new(store.clone(), registry.clone(), settings::pinned(config)));
-    let judge = settings::judge(config);
-    warnings.extend(look_at_policy(&judge));
+    let audit = Audit::new(settings::audit(config));
+    warnings.extend(look_at_audit(&audit)?);
+    let judge = Judge::new(settings::policies(config), audit, metrics.clone());
+    warnings.extend(look_at_policy(&judge, &metrics));
+    let policies = judge.settings().clone();
     let runtime = Runtime::new(settings::runtime(config))?;
     let mut handlers = settings::handlers(config)?;
     let user_namespaces = look_at_handlers(&mut handlers, &runtime, &store).await?;
@@ -101,8 +107,10 @@ pub(super) async fn assemble(
         labelling: sandbox::Labelling::new(contexts),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
-    let images = Arc::new(Images::new(store.clone(), registry, catalog, judge));
-    let node = node(config, runtime.handlers(), recursive_read_only, user_namespaces, warnings);
+    let verifier = Verifier::new(registry, judge);
+    let images = Arc::new(Images::new(store.clone(), catalog, verifier));
+    let handlers = runtime.handlers();
+    let node = node(config, policies, handlers, recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
         store,
         records,
@@ -119,6 +127,7 @@ pub(super) async fn assemble(
 /// What the node says of itself.
 fn node(
     config: &Config,
+    policies: Settings,
     handlers: Vec<String>,
     recursive_read_only: Vec<String>,
     user_namespaces: Vec<String>,
@@ -131,6 +140,8 @@ fn node(
         user_namespaces,
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
+        policy: policies.global,
+        dry_run: policies.dry_run.into_iter().chain(policies.dry_run_namespaces).collect(),
         warnings,
     }
 }
@@ -179,9 +190,9 @@ fn without_effect(handlers: &BTreeMap<String, HandlerFacts>) -> Vec<String> {
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.
-fn look_at_policy(judge: &Judge) -> Vec<String> {
-    let path = judge.global.display();
-    let warnings = match judge.policy(None) {
+fn look_at_policy(judge: &Judge, metrics: &Metrics) -> Vec<String> {
+    let path = judge.settings().global.display();
+    let mut warnings = match judge.policy(None) {
         Err(error) => vec![chain(&error)],
         Ok(policy) => {
             let mut found: Vec<String> =
@@ -195,8 +206,28 @@ fn look_at_policy(judge: &Judge) -> Vec<String> {
             found
         }
     };
+    let Settings { dry_run, dry_run_namespaces, .. } = judge.settings();
+    metrics.dry_run(dry_run.is_some() || dry_run_namespaces.is_some());
+    for place in dry_run.iter().chain(dry_run_namespaces) {
+        warnings.push(format!(
+            "the policy {} is tried in a dry run: what it would refuse is recorded, and runs",
+            place.display()
+        ));
+    }
+    warnings.extend(judge.dry_run(None).and_then(Result::err).map(|error| chain(&error)));
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     warnings
+}
+
+/// Looks whether the account can be kept; where it must be, there is no daemon without.
+fn look_at_audit(audit: &Audit) -> Result<Option<String>, DaemonError> {
+    let Err(error) = audit.look() else { return Ok(None) };
+    if audit.is_required() {
+        return Err(error.into());
+    }
+    let warning = chain(&error);
+    tracing::error!("{warning}");
+    Ok(Some(warning))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::audit::AuditError;
 use crate::container::ContainerError;
 use crate::network::NetworkError;
 use crate::registry::RegistryError;
@@ -17,6 +18,9 @@ pub enum DaemonError {
     /// The process itself.
     #[error("cannot prepare the process")]
     Prepare(#[source] std::io::Error),
+    /// The account that must be kept cannot be.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Somebody listens on the socket.
     #[error("another daemon answers on {0}; stop it first, or give --listen another path")]
     SocketLives(PathBuf),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit;
 use crate::catalog::Pinned;
 use crate::config::CgroupManager;
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::config::TlsVersion;
 use crate::container;
 use crate::daemon::error::DaemonError;
 use crate::daemon::protections::Apparmor;
-use crate::judge::Judge;
+use crate::judge;
 use crate::metrics::Metrics;
 use crate::model::container::Device;
 use crate::model::stats::MetricGroup;
@@ -115,10 +116,24 @@ pub(super) fn streaming(config: &Config) -> streaming::Settings {
     }
 }
 
-pub(super) fn judge(config: &Config) -> Judge {
-    Judge {
-        global: config.image.signature_policy.clone().unwrap_or_else(|| PathBuf::from(POLICY)),
-        namespaces: config.image.signature_policy_dir.clone(),
+pub(super) fn policies(config: &Config) -> judge::Settings {
+    let from = &config.image;
+    judge::Settings {
+        global: from.signature_policy.clone().unwrap_or_else(|| PathBuf::from(POLICY)),
+        namespaces: from.signature_policy_dir.clone(),
+        dry_run: from.signature_policy_dry_run.clone(),
+        dry_run_namespaces: from.signature_policy_dry_run_dir.clone(),
+    }
+}
+
+pub(super) fn audit(config: &Config) -> audit::Settings {
+    let from = &config.audit;
+    audit::Settings {
+        file: from.audit_log.clone(),
+        size_max: from.audit_log_size_max.0,
+        count: from.audit_log_count,
+        journal: from.audit_journald.then(|| PathBuf::from(audit::JOURNAL)),
+        required: from.audit_required,
     }
 }
 

@@ -128,7 +128,8 @@ impl Parts {
             reference: wanted.reference.to_string(),
             source: error,
         };
-        let mut blob = self.registry.blob(source, &wanted.descriptor).await.map_err(fetch)?;
+        let mut blob =
+            self.verifier.registry.blob(source, &wanted.descriptor).await.map_err(fetch)?;
         let (sender, receiver) = mpsc::channel(WAITING_PIECES);
         let unpacking = {
             let (store, wanted) = (self.store.clone(), wanted.clone());

@@ -11,6 +11,7 @@ mod layer_turns;
 mod pull;
 mod remove;
 mod resolve;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::SystemTime;
 
 pub use error::ImageError;
 pub use pull::PullRequest;
+pub use verify::Verifier;
 
 pub use crate::registry::Credentials;
 
@@ -25,11 +27,8 @@ use crate::catalog::Catalog;
 use crate::catalog::ImageInfo;
 use crate::image::layer_turns::LayerTurns;
 use crate::image::pull::PullKey;
-use crate::judge::Judge;
 use crate::model::ids::ImageId;
 use crate::model::in_flight::InFlight;
-use crate::oci::platform::Platform;
-use crate::registry::Registry;
 use crate::storage::Store;
 
 /// The answer that everyone who joined a pull gets.
@@ -46,10 +45,8 @@ pub struct Images {
 #[derive(Debug)]
 struct Parts {
     store: Store,
-    registry: Registry,
     catalog: Arc<Catalog>,
-    judge: Judge,
-    platform: Platform,
+    verifier: Verifier,
     /// How many layers are fetched and unpacked at once, over all pulls.
     lanes: tokio::sync::Semaphore,
     turns: LayerTurns,
@@ -71,15 +68,13 @@ pub struct FsInfo {
 impl Images {
     /// The use cases over these parts.
     #[must_use]
-    pub fn new(store: Store, registry: Registry, catalog: Arc<Catalog>, judge: Judge) -> Self {
+    pub fn new(store: Store, catalog: Arc<Catalog>, verifier: Verifier) -> Self {
         // One layer is one core's work; one more keeps the cores busy while the network stalls.
         let lanes = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1;
         let parts = Parts {
             store,
-            registry,
             catalog,
-            judge,
-            platform: Platform::host(),
+            verifier,
             lanes: tokio::sync::Semaphore::new(lanes),
             turns: LayerTurns::default(),
         };

@@ -11,19 +11,18 @@
 
 use std::sync::Arc;
 
-use crate::failure::Classify;
-use crate::failure::Kind;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::image::Parts;
 use crate::image::blocking;
 use crate::image::error::ImageError;
-use crate::image::evidence;
 use crate::image::fetch::Layers;
 use crate::image::resolve::Resolved;
+use crate::image::verify::Admitted;
 use crate::judge;
 use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
+use crate::model::names::SandboxMetadata;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::digest::Algorithm;
 use crate::oci::document::DOCUMENT_LIMIT;
@@ -42,8 +41,8 @@ pub struct PullRequest {
     pub image: String,
     /// The request's own credentials.
     pub credentials: Credentials,
-    /// The namespace of the pod that it is for; `None` for a pull by hand.
-    pub namespace: Option<String>,
+    /// The pod that it is for; `None` for a pull by hand.
+    pub pod: Option<SandboxMetadata>,
 }
 
 /// What makes two pulls the same: one may not use the credentials or the policy of the other.
@@ -64,7 +63,7 @@ impl Images {
         let key = PullKey {
             image: request.image.clone(),
             credentials: request.credentials.clone(),
-            namespace: request.namespace.clone(),
+            namespace: request.pod.as_ref().map(|pod| pod.namespace.clone()),
         };
         let parts = Arc::clone(&self.parts);
         let work = || async move {
@@ -90,62 +89,17 @@ impl Parts {
         }
     }
 
-    /// Tries the candidates of a name in order; the next one only where this one has no such image
-    /// or no answer, never after a refusal.
     async fn pull(self: &Arc<Self>, request: &PullRequest) -> Result<ImageId, ImageError> {
-        let name = |source| ImageError::Name { image: request.image.clone(), source };
-        let candidates = self.registry.candidates(&request.image).map_err(name)?;
-        let mut last = None;
-        for reference in candidates {
-            let reference = reference.without_tag_if_digested().or_latest();
-            match self.pull_one(&reference, request).await {
-                Ok(id) => return Ok(id),
-                Err(error) if may_try_next(&error) => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or(ImageError::Vanished))
-    }
-
-    async fn pull_one(
-        self: &Arc<Self>,
-        reference: &Reference,
-        request: &PullRequest,
-    ) -> Result<ImageId, ImageError> {
-        let resolved = self.resolve(reference, &request.credentials).await?;
-        let evidence = self.judge(reference, &resolved, request.namespace.as_deref()).await?;
+        let Admitted { reference, resolved, evidence, .. } = self.verifier.admit(request).await?;
         // From here on the image is allowed, and only its digest counts.
-        let config_bytes = self.fetch_config(reference, &resolved).await?;
+        let config_bytes = self.fetch_config(&reference, &resolved).await?;
         let config = ImageConfig::parse(&config_bytes)
             .map_err(|source| ImageError::Document { reference: reference.to_string(), source })?;
-        check_shape(reference, &resolved, &config)?;
-        let id = image_id(reference, &resolved)?;
-        let layers = self.fetch_layers(reference, &resolved, &config.rootfs.diff_ids).await?;
+        check_shape(&reference, &resolved, &config)?;
+        let id = image_id(&reference, &resolved)?;
+        let layers = self.fetch_layers(&reference, &resolved, &config.rootfs.diff_ids).await?;
         let documents = Documents { resolved, config_bytes, created: config.created, evidence };
-        self.commit(reference, id, documents, layers).await
-    }
-
-    /// Gathers what the policy wants to see, and asks it.
-    async fn judge(
-        self: &Arc<Self>,
-        reference: &Reference,
-        resolved: &Resolved,
-        namespace: Option<&str>,
-    ) -> Result<Evidence, ImageError> {
-        let judge = self.judge.clone();
-        let namespace = namespace.map(str::to_owned);
-        let policy = blocking(move || Ok(judge.policy(namespace.as_deref())?)).await?;
-        let evidence = if policy.needs_evidence(reference) {
-            evidence::gather(&self.registry, reference, resolved).await?
-        } else {
-            Evidence::default()
-        };
-        let (reference, digest) = (reference.clone(), resolved.digest.clone());
-        blocking(move || {
-            judge::decide(&policy, &reference, &digest, &evidence)?;
-            Ok(evidence)
-        })
-        .await
+        self.commit(&reference, id, documents, layers).await
     }
 
     async fn fetch_config(
@@ -159,13 +113,13 @@ impl Parts {
             let fault = format!("its config is a {:?}", config.media_type);
             return Err(ImageError::NotAnImage { reference: reference.to_string(), fault });
         }
-        self.registry.small_blob(&resolved.source, config, DOCUMENT_LIMIT).await.map_err(|source| {
-            ImageError::Registry {
+        self.verifier.registry.small_blob(&resolved.source, config, DOCUMENT_LIMIT).await.map_err(
+            |source| ImageError::Registry {
                 step: "fetch the image config",
                 reference: reference.to_string(),
                 source,
-            }
-        })
+            },
+        )
     }
 
     async fn commit(
@@ -261,12 +215,4 @@ fn check_shape(
 
 fn is_layer(layer: &Descriptor) -> bool {
     media_type::layer_compression(&layer.media_type).is_some()
-}
-
-fn may_try_next(error: &ImageError) -> bool {
-    matches!(error, ImageError::Registry { .. })
-        && matches!(
-            error.kind(),
-            Kind::NotFound | Kind::RegistryUnavailable | Kind::Unauthenticated
-        )
 }

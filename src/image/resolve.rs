@@ -2,8 +2,8 @@
 
 use crate::failure::Classify;
 use crate::failure::Kind;
-use crate::image::Parts;
 use crate::image::error::ImageError;
+use crate::image::verify::Verifier;
 use crate::oci::digest::Digest;
 use crate::oci::document::Document;
 use crate::oci::document::Manifest;
@@ -27,7 +27,7 @@ pub(super) struct Resolved {
     pub(super) manifest: Manifest,
 }
 
-impl Parts {
+impl Verifier {
     /// The manifest for this platform that `reference` names now.
     pub(super) async fn resolve(
         &self,

@@ -1,196 +1,233 @@
-//! Asks the policy: which policy file holds, what evidence there is, what the verdict is.
+//! Asks the policy: which policy file holds, what evidence is kept, what the verdict is; and puts
+//! every answer on record.
 //!
 //! The policy itself is pure (`policy`). This room reads its file anew for every question, so that
 //! an administrator's change holds at once, and keeps the evidence with the image, so that a
 //! container is judged again without network.
 //!
+//! A policy that is to come can be tried in a dry run: it is asked beside the one that holds, what it
+//! says is recorded, and it decides nothing. So a trial never makes a node more open than it was.
+//!
 //! Not here: how evidence is found in a registry (`image::evidence`).
+
+mod account;
+mod cache;
+mod case;
+mod error;
+mod kept;
 
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use crate::failure::Classify;
-use crate::failure::Kind;
+pub use crate::judge::case::Case;
+pub use crate::judge::error::JudgeError;
+pub use crate::judge::kept::keep;
+pub use crate::judge::kept::kept;
+pub use crate::judge::kept::kept_or_none;
+
+use crate::audit::Audit;
+use crate::judge::cache::Cache;
+use crate::judge::cache::Loaded;
+use crate::metrics::Metrics;
 use crate::model::ids::ImageId;
-use crate::oci::digest::Digest;
-use crate::oci::reference::Reference;
-use crate::policy::Evidence;
+use crate::model::names::SandboxMetadata;
+use crate::policy::Mistakes;
 use crate::policy::Policy;
-use crate::policy::PolicyError;
-use crate::policy::Refusal;
-use crate::policy::Subject;
-use crate::policy::Verdict;
 use crate::policy::namespace;
-use crate::policy::namespace::NamespaceError;
-use crate::storage::StorageError;
-use crate::storage::Store;
+use crate::policy::outline::Outline;
 use crate::sys::files;
 use crate::sys::files::Links;
 
 /// The largest policy or key file that is read, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
-/// The largest evidence that is kept with an image, in bytes.
-const EVIDENCE_LIMIT: u64 = 64 * 1024 * 1024;
-/// The big-data key under which an image's evidence is kept.
-const EVIDENCE_KEY: &str = "crioxide-evidence";
 
 /// Where the policy files are.
 #[derive(Debug, Clone)]
-pub struct Judge {
+pub struct Settings {
     /// The policy of pods whose namespace has none of its own.
     pub global: PathBuf,
     /// Holds `<namespace>.json` files.
     pub namespaces: PathBuf,
+    /// The policy to come in place of the global one, if one is tried.
+    pub dry_run: Option<PathBuf>,
+    /// Holds `<namespace>.json` files to come, if any are tried.
+    pub dry_run_namespaces: Option<PathBuf>,
 }
 
-/// Why there is no verdict, or a bad one.
-#[derive(Debug, thiserror::Error)]
-pub enum JudgeError {
-    /// The policy says no.
-    #[error(transparent)]
-    Refused(Box<Refusal>),
-    /// The policy cannot be asked: nothing may run.
-    #[error(
-        "no image can be allowed: the policy {path} cannot be read; create it, or set signature_policy"
-    )]
-    Unreadable {
-        /// The policy file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The policy is malformed: nothing may run.
-    #[error("no image can be allowed: the policy is not usable")]
-    Policy(#[source] PolicyError),
-    /// The namespace cannot have a policy file.
-    #[error(transparent)]
-    Namespace(#[from] NamespaceError),
-    /// The evidence kept with the image cannot be read.
-    #[error("the evidence kept with image {image} cannot be read")]
-    Kept {
-        /// The image.
-        image: ImageId,
-        /// Why.
-        source: StorageError,
-    },
-    /// The evidence kept with the image is damaged.
-    #[error("the evidence kept with image {image} is damaged; remove the image and pull it again")]
-    Damaged {
-        /// The image.
-        image: ImageId,
-        /// Why.
-        source: serde_json::Error,
-    },
+/// Asks the policy. Copies of it are the same one.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    inner: Arc<Inner>,
 }
 
-impl Classify for JudgeError {
-    fn kind(&self) -> Kind {
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    audit: Audit,
+    metrics: Metrics,
+    cache: Cache,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An image is to be pulled.
+    Pull,
+    /// A container is to run it.
+    Create,
+    /// A container is to see its files.
+    Volume,
+}
+
+/// What is asked for, and for whom: the part of a record that is known beforehand.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// What is asked for.
+    pub event: Event,
+    /// The pod; `None` for what is asked by hand.
+    pub pod: Option<SandboxMetadata>,
+    /// The container's name.
+    pub container: Option<String>,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// The image's ID, where it is in the store.
+    pub id: Option<ImageId>,
+}
+
+impl Event {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
-            Self::Refused(_) | Self::Unreadable { .. } | Self::Policy(_) | Self::Damaged { .. } => {
-                Kind::Refused
-            }
-            Self::Namespace(source) => source.kind(),
-            Self::Kept { source, .. } => source.kind(),
+            Self::Pull => "pull",
+            Self::Create => "create",
+            Self::Volume => "volume",
         }
+    }
+}
+
+impl About {
+    /// The Kubernetes namespace whose policy holds.
+    fn namespace(&self) -> Option<&str> {
+        self.pod.as_ref().map(|pod| pod.namespace.as_str()).filter(|name| !name.is_empty())
     }
 }
 
 impl Judge {
-    /// The policy that holds for pods of this namespace; `None` is a pull for no pod.
+    /// A judge that puts its answers on this record and into these counters.
+    #[must_use]
+    pub fn new(settings: Settings, audit: Audit, metrics: Metrics) -> Self {
+        Self { inner: Arc::new(Inner { settings, audit, metrics, cache: Cache::default() }) }
+    }
+
+    /// Where the policy files are.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The policy that holds for pods of this namespace; `None` is a pull for no pod. Blocks.
     ///
     /// # Errors
     ///
-    /// [`JudgeError::Unreadable`] and [`JudgeError::Policy`].
+    /// [`JudgeError::Unreadable`], [`JudgeError::Policy`] and [`JudgeError::Namespace`].
     pub fn policy(&self, namespace: Option<&str>) -> Result<Policy, JudgeError> {
-        let candidates = namespace::candidates(&self.global, &self.namespaces, namespace)?;
-        for path in candidates {
-            match files::read(&path, FILE_LIMIT, Links::Follow) {
-                Ok(bytes) => return parse(&path, &bytes),
-                // A link that leads nowhere is a policy that cannot be read, not a missing one.
-                Err(error)
-                    if error.kind() == ErrorKind::NotFound
-                        && path != self.global
-                        && !path.is_symlink() => {}
-                Err(source) => return Err(JudgeError::Unreadable { path, source }),
+        Ok(self.inner.policy(namespace)?.policy)
+    }
+
+    /// The policy to come that is tried for pods of this namespace, if one is. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Judge::policy`].
+    pub fn dry_run(&self, namespace: Option<&str>) -> Option<Result<Policy, JudgeError>> {
+        Some(self.inner.dry_run(namespace)?.map(|loaded| loaded.policy))
+    }
+
+    /// The policy that holds for pods of this namespace, and its text in words. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Judge::policy`].
+    pub fn outlined(&self, namespace: Option<&str>) -> Result<(Policy, Outline), JudgeError> {
+        let loaded = self.inner.policy(namespace)?;
+        Ok((loaded.policy, Outline::of(&loaded.bytes)))
+    }
+
+    /// Begins to answer a question: reads the policy files. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`Judge::policy`]; it is on record then.
+    pub fn open(&self, about: About) -> Result<Case, JudgeError> {
+        Case::open(Arc::clone(&self.inner), about)
+    }
+}
+
+impl Inner {
+    fn policy(&self, namespace: Option<&str>) -> Result<Loaded, JudgeError> {
+        let Settings { global, namespaces, .. } = &self.settings;
+        for path in namespace::candidates(global, namespaces, namespace)? {
+            if let Some(loaded) = load(&path, path == *global)? {
+                return Ok(loaded);
             }
         }
         let source = ErrorKind::NotFound.into();
-        Err(JudgeError::Unreadable { path: self.global.clone(), source })
+        Err(JudgeError::Unreadable { path: global.clone(), source })
     }
 
-    /// Judges an image of the store that a container is about to run, by the evidence kept with
-    /// it, under the policy as it is now. Gives the verdict that allowed it.
-    ///
-    /// `reference` is what the user wrote in the pod; `manifest` is the digest of the image's
-    /// manifest.
-    ///
-    /// # Errors
-    ///
-    /// [`JudgeError`]; every one of them means that it must not run.
-    pub fn judge_stored(
-        &self,
-        store: &Store,
-        image: &ImageId,
-        subject: &Subject<'_>,
-        namespace: Option<&str>,
-    ) -> Result<Verdict, JudgeError> {
-        let policy = self.policy(namespace)?;
-        let evidence = if policy.needs_evidence(subject.reference) {
-            kept(store, image)?
-        } else {
-            Evidence::default()
-        };
-        decide(&policy, subject.reference, subject.manifest_digest, &evidence)
+    /// The namespace's own policy to come; without one, the node's, where the node's holds now.
+    fn dry_run(&self, namespace: Option<&str>) -> Option<Result<Loaded, JudgeError>> {
+        let Settings { global, namespaces, dry_run, dry_run_namespaces } = &self.settings;
+        let own = |directory: &Path| namespace.map(|name| directory.join(format!("{name}.json")));
+        // That it is a name, and no path, was found when the policy that holds was read.
+        if namespace::candidates(global, namespaces, namespace).is_err() {
+            return None;
+        }
+        if let Some(path) = dry_run_namespaces.as_deref().and_then(own) {
+            match load(&path, false) {
+                Ok(Some(loaded)) => return Some(Ok(loaded)),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        if own(namespaces).is_some_and(|path| path.exists() || path.is_symlink()) {
+            return None;
+        }
+        let path = dry_run.as_ref()?;
+        let missing =
+            || JudgeError::Unreadable { path: path.clone(), source: ErrorKind::NotFound.into() };
+        Some(load(path, true).and_then(|loaded| loaded.ok_or_else(missing)))
     }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Policy, JudgeError> {
-    let read = |key: &Path| files::read(key, FILE_LIMIT, Links::Follow);
-    Policy::parse(path, bytes, &read).map_err(JudgeError::Policy)
-}
-
-/// The verdict if it allows the image, or the refusal.
+/// Reads a policy file to find what is wrong with it: all mistakes, or the policy and its text in
+/// words. Blocks.
 ///
 /// # Errors
 ///
-/// [`JudgeError::Refused`].
-pub fn decide(
-    policy: &Policy,
-    reference: &Reference,
-    manifest_digest: &Digest,
-    evidence: &Evidence,
-) -> Result<Verdict, JudgeError> {
-    let subject = Subject { reference, manifest_digest };
-    let verdict = crate::policy::evaluate(policy, &subject, evidence, SystemTime::now());
-    let verdict = verdict.allowed().map_err(|refusal| JudgeError::Refused(Box::new(refusal)))?;
-    let by = verdict.requirements.iter().map(ToString::to_string).collect::<Vec<_>>();
-    tracing::debug!(image = %reference, digest = %manifest_digest, scope = verdict.scope, ?by, "allowed");
-    Ok(verdict)
+/// [`JudgeError::Unreadable`].
+pub fn check(path: &Path) -> Result<Result<(Policy, Outline), Mistakes>, JudgeError> {
+    let read = |path: &Path| files::read(path, FILE_LIMIT, Links::Follow);
+    let bytes =
+        read(path).map_err(|source| JudgeError::Unreadable { path: path.to_owned(), source })?;
+    let policy = Policy::check(path, &bytes, &read);
+    Ok(policy.map(|policy| (policy, Outline::of(&bytes))))
 }
 
-/// The evidence as bytes to keep with an image: the big-data key and the text.
-///
-/// # Errors
-///
-/// What `serde_json` says.
-pub fn keep(evidence: &Evidence) -> Result<(String, Vec<u8>), serde_json::Error> {
-    Ok((EVIDENCE_KEY.to_owned(), serde_json::to_vec(evidence)?))
+/// The policy at `path`; `None` where there is none and need not be one.
+fn load(path: &Path, must_exist: bool) -> Result<Option<Loaded>, JudgeError> {
+    match files::read(path, FILE_LIMIT, Links::Follow) {
+        Ok(bytes) => Loaded::parse(path, &bytes).map(Some),
+        // A link that leads nowhere is a policy that cannot be read, not a missing one.
+        Err(error) if error.kind() == ErrorKind::NotFound && !must_exist && !path.is_symlink() => {
+            Ok(None)
+        }
+        Err(source) => Err(JudgeError::Unreadable { path: path.to_owned(), source }),
+    }
 }
 
-/// The evidence kept with an image; an image that came by another tool has none.
-fn kept(store: &Store, image: &ImageId) -> Result<Evidence, JudgeError> {
-    let wrap = |source| JudgeError::Kept { image: image.clone(), source };
-    let Some(bytes) = store.big_data(image, EVIDENCE_KEY, EVIDENCE_LIMIT).map_err(wrap)? else {
-        return Ok(Evidence::default());
-    };
-    serde_json::from_slice(&bytes)
-        .map_err(|source| JudgeError::Damaged { image: image.clone(), source })
-}
-
-/// The evidence kept with an image, where it can be read: a later pull adds to it.
-#[must_use]
-pub fn kept_or_none(store: &Store, image: &ImageId) -> Evidence {
-    kept(store, image).unwrap_or_default()
-}
+#[cfg(test)]
+mod tests;

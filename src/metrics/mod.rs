@@ -17,6 +17,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Metric;
 use prometheus_client::registry::Registry;
 
@@ -28,8 +29,14 @@ const PREFIX: &str = "container_runtime_crio";
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
+/// The upper ends of the buckets for how long the policy takes, in seconds: a stored image takes
+/// milliseconds, a registry that is asked for signatures up to minutes.
+const JUDGED: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
+
 /// One label and its value.
 type Label = [(&'static str, String); 1];
+/// Labels whose values are all words of ours.
+type Words<const COUNT: usize> = [(&'static str, &'static str); COUNT];
 
 /// The counters of this daemon.
 #[derive(Clone)]
@@ -51,6 +58,20 @@ struct All {
     pulled: Counter,
     not_pulled: Family<Label, Counter>,
     runtime: Family<Label, Gauge>,
+    verdicts: Family<Words<3>, Counter>,
+    judged: Judged,
+    dry_run: Gauge,
+    unrecorded: Counter,
+}
+
+/// How long the policy takes, by what was asked.
+#[derive(Clone)]
+struct Judged(Family<Words<1>, Histogram, fn() -> Histogram>);
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(JUDGED)))
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -97,6 +118,7 @@ impl Metrics {
         all.show_operations(&mut shown);
         all.show_containers(&mut shown);
         all.show_images(&mut shown);
+        all.show_policy(&mut shown);
         all.registry = registry;
         Self { all: Arc::new(all) }
     }
@@ -137,6 +159,27 @@ impl Metrics {
     /// An image could not be pulled.
     pub fn not_pulled(&self, error: &'static str) {
         self.all.not_pulled.get_or_create(&[("error", error.to_owned())]).inc();
+    }
+
+    /// The policy was asked, and this came of it.
+    pub fn verdict(&self, event: &'static str, mode: &'static str, cause: &'static str) {
+        let labels = [("event", event), ("mode", mode), ("cause", cause)];
+        self.all.verdicts.get_or_create(&labels).inc();
+    }
+
+    /// How long the policy took to answer, with looking for signatures.
+    pub fn judged(&self, event: &'static str, took: Duration) {
+        self.all.judged.0.get_or_create(&[("event", event)]).observe(took.as_secs_f64());
+    }
+
+    /// Whether policies are tried in a dry run.
+    pub fn dry_run(&self, tried: bool) {
+        self.all.dry_run.set(tried.into());
+    }
+
+    /// An audit record could not be written.
+    pub fn unrecorded(&self) {
+        self.all.unrecorded.inc();
     }
 
     /// The default runtime handler.
@@ -239,6 +282,35 @@ impl All {
     }
 }
 
+impl All {
+    fn show_policy(&self, shown: &mut Shown<'_>) {
+        shown.add(
+            "policy_verdicts_total",
+            "policy_verdicts",
+            "Answers of the policy, by what was asked, whether the answer decides, and why",
+            self.verdicts.clone(),
+        );
+        shown.add(
+            "policy_verification_seconds",
+            "policy_verification_seconds",
+            "How long the policy took to answer, with looking for signatures, by what was asked",
+            self.judged.0.clone(),
+        );
+        shown.add(
+            "policy_dry_run",
+            "policy_dry_run",
+            "Whether policies are tried in a dry run: what they refuse is recorded, and runs",
+            self.dry_run.clone(),
+        );
+        shown.add(
+            "audit_failures_total",
+            "audit_failures",
+            "Audit records that could not be written",
+            self.unrecorded.clone(),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +344,31 @@ mod tests {
             "operations_latency_seconds_total_count{operation=\"RunPodSandbox\"} 2",
             "containers_events_dropped_total 1",
             "containers_oom_count_total{name=\"k8s_a\\\"b\\nc\"} 1",
+        ] {
+            let line = format!("{PREFIX}_{line}");
+            assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_policy_are_counted_by_cause_and_mode() {
+        let metrics = metrics(&[
+            "policy_verdicts_total",
+            "policy_verification_seconds",
+            "policy_dry_run",
+            "audit_failures_total",
+        ]);
+        metrics.verdict("pull", "dry-run", "no_signature");
+        metrics.judged("pull", Duration::from_millis(3));
+        metrics.dry_run(true);
+        metrics.unrecorded();
+        let text = metrics.text();
+        for line in [
+            "policy_verdicts_total{event=\"pull\",mode=\"dry-run\",cause=\"no_signature\"} 1",
+            "policy_verification_seconds_bucket{event=\"pull\",le=\"0.005\"} 1",
+            "policy_verification_seconds_count{event=\"pull\"} 1",
+            "policy_dry_run 1",
+            "audit_failures_total 1",
         ] {
             let line = format!("{PREFIX}_{line}");
             assert!(text.lines().any(|have| have == line), "{line} in\n{text}");

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::strict_json;
+use crate::policy::Mistakes;
 use crate::policy::PolicyError;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
@@ -51,19 +52,30 @@ impl Policy {
     /// # Errors
     ///
     /// [`PolicyError`] with the place of the first fault.
-    pub fn parse(
-        path: &Path,
-        bytes: &[u8],
-        read: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
-    ) -> Result<Self, PolicyError> {
+    pub fn parse(path: &Path, bytes: &[u8], read: Read<'_>) -> Result<Self, PolicyError> {
+        Self::check(path, bytes, read).map_err(|mistakes| mistakes.first)
+    }
+
+    /// The same, with every fault: a requirement that cannot be read does not hide the others.
+    ///
+    /// # Errors
+    ///
+    /// [`Mistakes`].
+    pub fn check(path: &Path, bytes: &[u8], read: Read<'_>) -> Result<Self, Mistakes> {
+        let only = |first| Mistakes { first, others: Vec::new() };
         let text = std::str::from_utf8(bytes)
-            .map_err(|source| PolicyError::NotText { path: path.to_owned(), source })?;
+            .map_err(|source| only(PolicyError::NotText { path: path.to_owned(), source }))?;
         strict_json::refuse_double_keys(bytes)
-            .map_err(|source| PolicyError::Json { path: path.to_owned(), source })?;
-        let (default, docker) =
-            parse(Text(text), read).map_err(|Fault { line, column, at, fault }| {
-                PolicyError::Malformed { path: path.to_owned(), line, column, at, fault }
-            })?;
+            .map_err(|source| only(PolicyError::Json { path: path.to_owned(), source }))?;
+        let mut faults = Vec::new();
+        let parsed = parse(Text(text), read, &mut faults);
+        let mut errors = faults.into_iter().map(|Fault { line, column, at, fault }| {
+            PolicyError::Malformed { path: path.to_owned(), line, column, at, fault }
+        });
+        if let Some(first) = errors.next() {
+            return Err(Mistakes { first, others: errors.collect() });
+        }
+        let (default, docker) = parsed;
         Ok(Self { path: path.to_owned(), digest: Digest::sha256(bytes), default, docker })
     }
 
@@ -106,6 +118,12 @@ impl Policy {
         faults
     }
 
+    /// The scope that decides about `reference`.
+    #[must_use]
+    pub fn scope(&self, reference: &Reference) -> String {
+        self.requirements(reference).0
+    }
+
     /// The requirements that hold for `reference`, and the scope that brought them.
     pub(crate) fn requirements(&self, reference: &Reference) -> (String, &[Requirement]) {
         for scope in scope::candidates(reference) {
@@ -127,39 +145,52 @@ fn name(scope: &str) -> String {
 
 type Parsed = (Vec<Requirement>, BTreeMap<String, Vec<Requirement>>);
 
-fn parse(text: Text<'_>, read: Read<'_>) -> Result<Parsed, Fault> {
-    let whole = Part::whole(text);
-    let document: Document<'_> = whole.read()?;
-    let list = |raw, at, read| requirements(text, &Part::of(text, raw, at), read);
-    let default = list(document.default, "default".to_owned(), read)?;
+/// What could be read, and what is wrong with the rest.
+fn parse(text: Text<'_>, read: Read<'_>, faults: &mut Vec<Fault>) -> Parsed {
+    let document: Document<'_> = match Part::whole(text).read() {
+        Ok(document) => document,
+        Err(fault) => {
+            faults.push(fault);
+            return Parsed::default();
+        }
+    };
+    let default = Part::of(text, document.default, "default".to_owned());
+    let default = requirements(text, &default, read, faults);
     let mut docker = BTreeMap::new();
     for (transport, scopes) in document.transports {
         for (scope, raw) in scopes {
-            let at = format!("transports.{transport}[{scope:?}]");
+            let part = Part::of(text, raw, format!("transports.{transport}[{scope:?}]"));
             if transport == DOCKER {
-                docker.insert(scope, list(raw, at, read)?);
+                docker.insert(scope, requirements(text, &part, read, faults));
             } else {
                 // Must be well-formed, and holds for no image of ours: its keys are not read.
-                list(raw, at, &|_| Err(io::ErrorKind::Unsupported.into()))?;
+                requirements(text, &part, &|_| Err(io::ErrorKind::Unsupported.into()), faults);
             }
         }
     }
-    Ok((default, docker))
+    (default, docker)
 }
 
 fn requirements<'a>(
     text: Text<'a>,
     list: &Part<'a>,
     read: Read<'_>,
-) -> Result<Vec<Requirement>, Fault> {
-    let raws: Vec<&'a RawValue> = list.read()?;
+    faults: &mut Vec<Fault>,
+) -> Vec<Requirement> {
+    let raws: Vec<&'a RawValue> = match list.read() {
+        Ok(raws) => raws,
+        Err(fault) => {
+            faults.push(fault);
+            return Vec::new();
+        }
+    };
     if raws.is_empty() {
-        return Err(list.fault("list of verification policy requirements must not be empty"));
+        faults.push(list.fault("list of verification policy requirements must not be empty"));
     }
-    raws.iter()
+    let parts = raws
+        .iter()
         .enumerate()
-        .map(|(index, raw)| {
-            Requirement::parse(&Part::of(text, raw, format!("{}[{index}]", list.at())), read)
-        })
-        .collect()
+        .map(|(index, raw)| Part::of(text, raw, format!("{}[{index}]", list.at())));
+    let mut read = |part: Part<'a>| Requirement::parse(&part, read).map_err(|it| faults.push(it));
+    parts.filter_map(|part| read(part).ok()).collect()
 }

@@ -40,6 +40,15 @@ pub enum PolicyError {
     },
 }
 
+/// Everything that is wrong with a policy file.
+#[derive(Debug)]
+pub struct Mistakes {
+    /// The first.
+    pub first: PolicyError,
+    /// Those after it.
+    pub others: Vec<PolicyError>,
+}
+
 impl Classify for PolicyError {
     /// An image that cannot be judged is refused.
     fn kind(&self) -> Kind {

@@ -10,6 +10,8 @@
 //! not built yet, cannot be read or is not understood is a refusal that says so.
 
 mod accept;
+mod cause;
+pub mod claims;
 mod document;
 mod error;
 mod evidence;
@@ -17,6 +19,7 @@ mod identity;
 mod json;
 mod keys;
 pub mod namespace;
+pub mod outline;
 pub mod proof;
 mod requirement;
 mod scope;
@@ -33,6 +36,7 @@ use crate::oci::reference::Reference;
 use crate::policy::requirement::Requirement;
 
 pub use crate::policy::document::Policy;
+pub use crate::policy::error::Mistakes;
 pub use crate::policy::error::PolicyError;
 pub use crate::policy::evidence::Evidence;
 pub use crate::policy::verdict::Judged;

@@ -9,6 +9,8 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::oci::digest::Digest;
 use crate::policy::proof::Proof;
+use crate::policy::proof::Signer;
+use crate::policy::proof::What;
 
 /// What the policy says of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,6 +62,40 @@ impl Verdict {
         !self.requirements.is_empty() && self.requirements.iter().all(holds)
     }
 
+    /// What satisfied the requirements that hold.
+    pub fn proofs(&self) -> impl Iterator<Item = &Proof> {
+        self.requirements.iter().filter_map(|judged| match &judged.outcome {
+            Outcome::Accepted(proof) => Some(proof.as_ref()),
+            Outcome::Rejected(_) => None,
+        })
+    }
+
+    /// What decided, in words: for a refusal what is not met, otherwise what satisfied the policy.
+    #[must_use]
+    pub fn reasons(&self) -> String {
+        let rejected = |judged: &&Judged| matches!(judged.outcome, Outcome::Rejected(_));
+        let unmet: Vec<String> =
+            self.requirements.iter().filter(rejected).map(ToString::to_string).collect();
+        if !unmet.is_empty() {
+            return unmet.join("; ");
+        }
+        self.requirements.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether it is the same at any time: it allows the image, and what it follows from are keys,
+    /// which have no time.
+    #[must_use]
+    pub fn is_timeless(&self) -> bool {
+        let timeless = |proof: &Proof| {
+            proof.remarks.is_empty()
+                && match &proof.signer {
+                    None => proof.what == What::Nothing,
+                    Some(signer) => matches!(signer, Signer::Key { .. }),
+                }
+        };
+        self.allows() && self.proofs().all(timeless)
+    }
+
     /// The verdict if it allows the image.
     ///
     /// # Errors
@@ -92,15 +128,18 @@ impl fmt::Display for Judged {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.allows() { "allowed" } else { "refused" };
+        let Self { image, policy, scope, .. } = self;
+        write!(out, "{image} is {word} by {} (scope {scope}): ", policy.display())?;
+        out.write_str(&self.reasons())
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { image, policy, scope, requirements, policy_digest: _ } = &self.0;
-        write!(out, "{image} is refused by {} (scope {scope}): ", policy.display())?;
-        let unmet = requirements.iter().filter(|of| matches!(of.outcome, Outcome::Rejected(_)));
-        for (position, unmet) in unmet.enumerate() {
-            write!(out, "{}{unmet}", if position > 0 { "; " } else { "" })?;
-        }
-        Ok(())
+        self.0.fmt(out)
     }
 }
 

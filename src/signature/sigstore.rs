@@ -18,6 +18,8 @@ use crate::signature::transparency::LogEntry;
 pub const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The annotation that holds the signature of the payload.
 pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The annotation that holds the certificate of who signed.
+pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 /// The annotation that holds the log's signed entry timestamp.
 pub const SET: &str = "dev.sigstore.cosign/bundle";
 

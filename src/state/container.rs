@@ -70,6 +70,10 @@ pub struct RunImage {
     pub name: String,
     /// What kubectl shows as the image's ID: its first name with a digest, or its ID where it has none.
     pub reference: String,
+    /// By which policy it was allowed, and why, in words; empty for what was made before there was
+    /// the field.
+    #[serde(default)]
+    pub allowed: String,
 }
 
 /// The user that a container's first process runs as.

@@ -4,6 +4,7 @@ use crate::catalog::ImageInfo;
 use crate::cri::api;
 use crate::cri::convert::RequestError;
 use crate::model::container::ImageChoice;
+use crate::model::names::SandboxMetadata;
 use crate::oci::reference::Reference;
 
 /// Which image is meant.
@@ -21,6 +22,13 @@ pub fn choice(from: &api::ImageSpec) -> Result<ImageChoice, RequestError> {
         handler: from.runtime_handler.clone(),
         annotations: from.annotations.clone().into_iter().collect(),
     })
+}
+
+/// The pod that an image is pulled for, as far as it is named.
+#[must_use]
+pub fn pod(from: api::PodSandboxMetadata) -> SandboxMetadata {
+    let api::PodSandboxMetadata { name, uid, namespace, attempt } = from;
+    SandboxMetadata { name, uid, namespace, attempt }
 }
 
 /// The choice as the container status shows it.

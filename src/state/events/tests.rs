@@ -50,6 +50,7 @@ fn container(records: &Records, sandbox: &SandboxId) -> ContainerId {
         id: "a".repeat(64).parse().unwrap(),
         name: String::new(),
         reference: String::new(),
+        allowed: String::new(),
     };
     let record = ContainerRecord {
         id: id.clone(),

@@ -1,0 +1,164 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::audit;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::policy::Evidence;
+use crate::policy::Subject;
+
+fn write(path: &Path, policy: &serde_json::Value) {
+    files::replace(path, policy.to_string().as_bytes(), 0o600, files::Durability::Process).unwrap();
+}
+
+fn reject() -> serde_json::Value {
+    json!({"default": [{"type": "reject"}]})
+}
+
+fn anything() -> serde_json::Value {
+    json!({"default": [{"type": "insecureAcceptAnything"}]})
+}
+
+/// A node's policies and its account, in a directory.
+struct Node {
+    directory: tempfile::TempDir,
+    judge: Judge,
+}
+
+impl Node {
+    fn new(dry_run: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["now", "next"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        write(&at("now.json"), &anything());
+        write(&at("next.json"), &reject());
+        let settings = Settings {
+            global: at("now.json"),
+            namespaces: at("now"),
+            dry_run: dry_run.then(|| at("next.json")),
+            dry_run_namespaces: dry_run.then(|| at("next")),
+        };
+        let audit = Audit::new(audit::Settings {
+            file: Some(at("audit.log")),
+            size_max: 1 << 20,
+            ..audit::Settings::default()
+        });
+        let judge = Judge::new(settings, audit, Metrics::default());
+        Self { directory, judge }
+    }
+
+    fn write(&self, name: &str, policy: &serde_json::Value) {
+        write(&self.directory.path().join(name), policy);
+    }
+
+    fn ask(&self, namespace: &str) -> Result<(), JudgeError> {
+        let pod = SandboxMetadata { namespace: namespace.to_owned(), ..Default::default() };
+        let about = About {
+            event: Event::Create,
+            pod: Some(pod),
+            container: Some("web".to_owned()),
+            image: "q.io/a:1".to_owned(),
+            id: None,
+        };
+        let reference: Reference = "q.io/a:1".parse().unwrap();
+        let manifest_digest = &Digest::sha256(b"manifest");
+        let subject = Subject { reference: &reference, manifest_digest };
+        let case = self.judge.open(about)?;
+        case.decide(&[subject], Ok(&Evidence::default())).map(drop)
+    }
+
+    /// Mode, verdict and policy file of every record.
+    fn records(&self) -> Vec<String> {
+        let path = self.directory.path().join("audit.log");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let word = |line: &serde_json::Value, name: &str| {
+            let text = line[name].as_str().unwrap_or_default();
+            text.rsplit('/').next().unwrap_or_default().to_owned()
+        };
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .map(|line| {
+                ["mode", "verdict", "cause", "policy"].map(|name| word(&line, name)).join(" ")
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn a_policy_that_is_tried_decides_nothing_and_is_on_record() {
+    let node = Node::new(true);
+    node.ask("shop").unwrap();
+    assert_eq!(
+        node.records(),
+        ["dry-run refused rejected next.json", "enforce allowed unchecked now.json"]
+    );
+    // The other way round it is not weaker: what holds holds.
+    let node = Node::new(true);
+    node.write("now.json", &reject());
+    node.write("next.json", &anything());
+    assert!(matches!(node.ask("shop"), Err(JudgeError::Refused(_))));
+    assert_eq!(
+        node.records(),
+        ["dry-run allowed unchecked next.json", "enforce refused rejected now.json"]
+    );
+}
+
+#[test]
+fn which_policy_is_tried_goes_by_the_namespace() {
+    let node = Node::new(true);
+    let tried = |namespace: &str| {
+        let policy = node.judge.dry_run(Some(namespace))?;
+        Some(policy.unwrap().path().strip_prefix(node.directory.path()).unwrap().to_owned())
+    };
+    assert_eq!(tried("shop").unwrap(), Path::new("next.json"));
+    // What replaces the node's policy now is not touched by what is to replace the node's.
+    node.write("now/shop.json", &anything());
+    assert_eq!(tried("shop"), None);
+    node.write("next/shop.json", &reject());
+    assert_eq!(tried("shop").unwrap(), Path::new("next/shop.json"));
+    assert_eq!(tried("lab").unwrap(), Path::new("next.json"));
+    assert_eq!(tried("../next"), None);
+}
+
+#[test]
+fn a_file_in_the_policy_language_turns_no_trial_on() {
+    let node = Node::new(false);
+    node.write("next/shop.json", &reject());
+    assert!(node.judge.dry_run(Some("shop")).is_none());
+    node.ask("shop").unwrap();
+    assert_eq!(node.records(), ["enforce allowed unchecked now.json"]);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_a_refusal_on_record() {
+    let node = Node::new(true);
+    node.write("now.json", &json!({"default": []}));
+    node.write("next.json", &json!({}));
+    assert!(matches!(node.ask("shop"), Err(JudgeError::Policy(_))));
+    assert!(node.ask("../shop").is_err());
+    std::fs::remove_file(node.directory.path().join("now.json")).unwrap();
+    assert!(matches!(node.ask("shop"), Err(JudgeError::Unreadable { .. })));
+    assert_eq!(
+        node.records(),
+        [
+            "enforce undecided policy_unusable ",
+            "enforce undecided namespace_invalid ",
+            "enforce undecided policy_unusable ",
+        ]
+    );
+}
+
+#[test]
+fn what_has_no_name_is_refused() {
+    let node = Node::new(false);
+    let about =
+        About { event: Event::Create, pod: None, container: None, image: "x".into(), id: None };
+    let case = node.judge.open(about).unwrap();
+    let error = case.decide(&[], Ok(&Evidence::default())).unwrap_err();
+    assert!(matches!(error, JudgeError::Unnamed(_)));
+    assert_eq!(node.records(), ["enforce undecided unnamed now.json"]);
+}

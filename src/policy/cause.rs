@@ -1,0 +1,46 @@
+//! Why an image is allowed or refused, in one word, for counters and records.
+//!
+//! It goes by the words of a refusal that `policy/README.md` promises: whoever reads the word and
+//! whoever reads the sentence are told the same.
+
+use crate::policy::Outcome;
+use crate::policy::Verdict;
+use crate::policy::proof::What;
+
+/// What a reason has in it, and the word for that; the first that fits counts.
+const WORDS: &[(&str, &str)] = &[
+    ("cannot be used", "key_unusable"),
+    ("not supported by this version", "not_supported"),
+    ("no signature exists", "no_signature"),
+    ("is for another repository", "other_name"),
+    ("is for another tag", "other_name"),
+    ("is for no tag", "other_name"),
+    ("names no repository", "other_name"),
+    ("is for another digest", "other_digest"),
+    ("transparency log", "not_logged"),
+    (", none by ", "wrong_signer"),
+    ("is not by ", "wrong_signer"),
+    ("malformed", "malformed"),
+    ("incomplete", "malformed"),
+    ("is no image signature", "malformed"),
+];
+
+impl Verdict {
+    /// Why, in one word.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        let refused = self.requirements.iter().find_map(|judged| match &judged.outcome {
+            Outcome::Accepted(_) => None,
+            Outcome::Rejected(reason) => Some((judged.requirement, reason)),
+        });
+        match refused {
+            Some(("reject", _)) => "rejected",
+            Some((_, reason)) => {
+                let fits = |(words, _): &&(&str, &str)| reason.contains(words);
+                WORDS.iter().find(fits).map_or("unmet", |(_, word)| word)
+            }
+            None if self.proofs().all(|proof| proof.what == What::Nothing) => "unchecked",
+            None => "allowed",
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What evidence says of itself. None of it is proven: it is for showing, never for judging.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::oci::digest::Digest;
+use crate::oci::strict_json;
+use crate::policy::Evidence;
+use crate::policy::SimpleSigning;
+use crate::signature::sigstore::CERTIFICATE;
+use crate::signature::sigstore::SET;
+use crate::signature::simple_signing::Payload;
+
+/// A piece of evidence, and what it says of itself.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// What it is.
+    pub kind: &'static str,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: usize,
+    /// The digest of what it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The name under which that is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The predicate type of a statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicate: Option<String>,
+    /// Who signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Where in transparency logs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log_indexes: Vec<i64>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+impl Evidence {
+    /// Every piece, with what it says of itself.
+    #[must_use]
+    pub fn claims(&self) -> Vec<Item> {
+        let signatures = self.signatures.iter().map(signature);
+        signatures.chain(self.bundles.iter().map(|bytes| bundle(bytes))).collect()
+    }
+}
+
+impl Item {
+    /// One that says nothing of itself.
+    fn of(kind: &'static str, bytes: &[u8]) -> Self {
+        Self {
+            kind,
+            digest: Digest::sha256(bytes),
+            size: bytes.len(),
+            subject: None,
+            reference: None,
+            predicate: None,
+            signer: None,
+            time: None,
+            log_indexes: Vec::new(),
+            fault: None,
+        }
+    }
+}
+
+fn signature(from: &SimpleSigning) -> Item {
+    let mut item = Item::of("cosign signature", &from.payload);
+    item.signer = from.annotations.contains_key(CERTIFICATE).then(|| "a certificate".to_owned());
+    match Payload::parse(&from.payload) {
+        Ok(payload) => {
+            item.subject = Some(payload.digest.to_string());
+            item.reference = Some(payload.docker_reference);
+        }
+        Err(error) => item.fault = Some(error.to_string()),
+    }
+    let set = from.annotations.get(SET).map(|text| strict_json::parse::<Value>(text.as_bytes()));
+    if let Some(Ok(set)) = set {
+        let number = |name: &str| set.pointer(name).and_then(Value::as_i64);
+        item.time = number("/Payload/integratedTime").and_then(moment);
+        item.log_indexes.extend(number("/Payload/logIndex"));
+    }
+    item
+}
+
+fn bundle(bytes: &[u8]) -> Item {
+    let mut item = Item::of("sigstore bundle", bytes);
+    let bundle = match strict_json::parse::<Value>(bytes) {
+        Ok(bundle) => bundle,
+        Err(error) => return Item { fault: Some(error.to_string()), ..item },
+    };
+    let text = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_str).map(str::to_owned);
+    let payload = text(&bundle, "/dsseEnvelope/payload").and_then(|text| BASE64.decode(text).ok());
+    if let Some(Ok(statement)) = payload.map(|bytes| strict_json::parse::<Value>(&bytes)) {
+        item.predicate = text(&statement, "/predicateType");
+        let subject = text(&statement, "/subject/0/digest/sha256");
+        item.subject = subject.map(|hex| format!("sha256:{hex}"));
+    }
+    let material = "/verificationMaterial";
+    let hint = text(&bundle, &format!("{material}/publicKey/hint"));
+    item.signer = hint.map(|hint| format!("the key with the hint {hint}"));
+    if bundle.pointer(&format!("{material}/certificate")).is_some() {
+        item.signer = Some("a certificate".to_owned());
+    }
+    let entries = bundle.pointer(&format!("{material}/tlogEntries")).and_then(Value::as_array);
+    for entry in entries.into_iter().flatten() {
+        item.log_indexes.extend(number(entry.get("logIndex")));
+        let time = number(entry.get("integratedTime")).filter(|time| *time > 0);
+        item.time = item.time.or(time.and_then(moment));
+    }
+    item
+}
+
+/// A number, which protobuf's JSON writes as text.
+fn number(value: Option<&Value>) -> Option<i64> {
+    let value = value?;
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn moment(seconds: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_says_what_it_claims_and_what_cannot_be_read_says_so() {
+        let payload = br#"{"critical":{"identity":{"docker-reference":"q.io/a"},"image":
+            {"docker-manifest-digest":"sha256:1111111111111111111111111111111111111111111111111111111111111111"},
+            "type":"cosign container image signature"},"optional":null}"#;
+        let set = r#"{"SignedEntryTimestamp":"x","Payload":{"body":"","integratedTime":1700000000,
+            "logIndex":7,"logID":"a"}}"#;
+        let statement = r#"{"predicateType":"https://slsa.dev/provenance/v1",
+            "subject":[{"digest":{"sha256":"22"}}]}"#;
+        let bundle = serde_json::json!({
+            "verificationMaterial": {
+                "publicKey": {"hint": "h"},
+                "tlogEntries": [{"logIndex": "8", "integratedTime": "1700000000"}],
+            },
+            "dsseEnvelope": {"payload": BASE64.encode(statement)},
+        });
+        let evidence = Evidence {
+            signatures: vec![SimpleSigning {
+                payload: payload.to_vec(),
+                annotations: [(SET.to_owned(), set.to_owned())].into(),
+            }],
+            bundles: vec![bundle.to_string().into_bytes(), b"{".to_vec()],
+            ..Evidence::default()
+        };
+        let items = evidence.claims();
+        assert_eq!(items[0].reference.as_deref(), Some("q.io/a"));
+        assert_eq!(items[0].time.as_deref(), Some("2023-11-14T22:13:20Z"));
+        assert_eq!((&items[0].log_indexes, &items[1].log_indexes), (&vec![7], &vec![8]));
+        assert_eq!(items[1].predicate.as_deref(), Some("https://slsa.dev/provenance/v1"));
+        assert_eq!(items[1].subject.as_deref(), Some("sha256:22"));
+        assert!(items[2].fault.is_some() && items[2].size == 1);
+    }
+}
