@@ -34,6 +34,9 @@ pub(super) fn command() -> Command {
         .allow_external_subcommands(true)
         .arg(switch(VERSION, 'v', "Print the version."))
         .subcommand(config())
+        .subcommand(super::evidence::command())
+        .subcommand(super::policy::command())
+        .subcommand(super::verify::command())
         .subcommand(version());
     for name in NOT_BUILT {
         command = command.subcommand(not_built(name));

@@ -4,9 +4,13 @@
 //! environment variable and its help are one thing. Values go to the standard output stream, and
 //! everything else to the standard error stream, because other programs read the former.
 
+mod evidence;
 mod flags;
+mod output;
+mod policy;
 mod run;
 mod show_config;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -20,6 +24,10 @@ use crate::failure::chain;
 const NOT_BUILT: &[&str] =
     &["check", "complete", "completion", "man", "markdown", "publish", "status", "wipe"];
 
+/// The exit status for arguments that mean nothing, and of a command whose answer is its exit status
+/// for there being none.
+const USAGE: u8 = 2;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
@@ -32,6 +40,23 @@ enum CliError {
     /// The daemon failed.
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    /// The policy cannot be read.
+    #[error(transparent)]
+    Judge(#[from] crate::judge::JudgeError),
+    /// The image cannot be looked up.
+    #[error(transparent)]
+    Catalog(#[from] crate::catalog::CatalogError),
+    /// The image is not here.
+    #[error("image {0:?} is not on this node")]
+    NoImage(String),
+    /// The text names no image.
+    #[error("{image:?} names no image")]
+    Reference {
+        /// As it was written.
+        image: String,
+        /// Why.
+        source: crate::oci::reference::ReferenceError,
+    },
     /// There is no such command.
     #[error("command \"{0}\" not supported")]
     NotSupported(String),
@@ -51,33 +76,37 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let help = matches!(error.kind(), ErrorKind::DisplayHelp);
             let _ = error.print();
-            return if help { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
         }
     };
-    match dispatch(&matches) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    dispatch(&matches).unwrap_or_else(|error| {
+        complain(&chain(&error));
+        let answers = matches!(matches.subcommand_name(), Some("policy" | "verify"));
+        if answers { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    })
 }
 
-fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
+fn dispatch(matches: &ArgMatches) -> Result<ExitCode, CliError> {
     if matches.get_flag(flags::VERSION) {
-        return Ok(version::print_first_line()?);
+        version::print_first_line()?;
+        return Ok(ExitCode::SUCCESS);
     }
+    let inputs = flags::inputs(matches);
     match matches.subcommand() {
-        None => run::run(&flags::inputs(matches)),
-        Some(("config", inner)) => {
-            show_config::run(flags::inputs(matches), inner.get_flag(flags::DEFAULT))
-        }
+        None => run::run(&inputs)?,
+        Some(("config", inner)) => show_config::run(inputs, inner.get_flag(flags::DEFAULT))?,
+        Some(("evidence", inner)) => evidence::run(&inputs, inner)?,
+        Some(("policy", inner)) => return policy::run(&inputs, inner),
+        Some(("verify", inner)) => return verify::run(&inputs, inner),
         Some(("version", inner)) => {
-            Ok(version::print(inner.get_flag(flags::JSON), inner.get_flag(flags::VERBOSE))?)
+            version::print(inner.get_flag(flags::JSON), inner.get_flag(flags::VERBOSE))?;
         }
-        Some((name, _)) if NOT_BUILT.contains(&name) => Err(CliError::NotBuilt(name.to_owned())),
-        Some((name, _)) => Err(CliError::NotSupported(name.to_owned())),
+        Some((name, _)) if NOT_BUILT.contains(&name) => {
+            return Err(CliError::NotBuilt(name.to_owned()));
+        }
+        Some((name, _)) => return Err(CliError::NotSupported(name.to_owned())),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says what is wrong: in the log if there is one.

@@ -6,6 +6,7 @@ mod error;
 mod host;
 mod listen;
 mod metrics;
+pub mod offline;
 mod protections;
 mod reconcile;
 mod serve;

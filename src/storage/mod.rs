@@ -145,6 +145,26 @@ impl Store {
         ] {
             make_directories(&path, mode)?;
         }
+        let store = Self::at(settings);
+        store.clean_up()?;
+        Ok(store)
+    }
+
+    /// A store as it lies there, to be read: nothing is made, removed or repaired.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Io`] where there is no store.
+    pub fn look(settings: Settings) -> Result<Self, StorageError> {
+        for lock in ["overlay-images/images.lock", "overlay-layers/layers.lock"] {
+            let path = settings.root.join(lock);
+            std::fs::metadata(&path).map_err(StorageError::io("find the store's lock", &path))?;
+        }
+        Ok(Self::at(settings))
+    }
+
+    fn at(settings: Settings) -> Self {
+        let (root, run) = (&settings.root, &settings.runroot);
         let stable = |path: PathBuf| IndexFile { path, durability: Durability::Machine };
         let volatile = |path: PathBuf| IndexFile { path, durability: Durability::Process };
         let inner = Inner {
@@ -177,9 +197,7 @@ impl Store {
             measured: Mutex::default(),
             settings,
         };
-        let store = Self { inner: Arc::new(inner) };
-        store.clean_up()?;
-        Ok(store)
+        Self { inner: Arc::new(inner) }
     }
 
     /// What survives a reboot.

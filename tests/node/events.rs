@@ -209,7 +209,7 @@ fn those_who_listen_do_not_hold_up_the_end_of_the_daemon() {
 }
 
 /// What the metrics server says.
-fn scrape(mut stream: impl Read + Write) -> String {
+pub(crate) fn scrape(mut stream: impl Read + Write) -> String {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

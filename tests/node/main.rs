@@ -26,6 +26,7 @@ mod daemon;
 mod devices;
 mod events;
 mod exec;
+mod explain;
 mod hooks;
 mod host_ports;
 mod image_volumes;

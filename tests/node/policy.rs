@@ -21,15 +21,15 @@ use crate::test_registry::Fault;
 use crate::test_registry::TestRegistry;
 
 /// A daemon, a registry, and the key that the policy trusts for it.
-struct Scene {
-    daemon: Daemon,
-    registry: TestRegistry,
-    key: Key,
+pub(crate) struct Scene {
+    pub(crate) daemon: Daemon,
+    pub(crate) registry: TestRegistry,
+    pub(crate) key: Key,
 }
 
 impl Scene {
     /// The policy demands the key for the registry, under the identity, and rejects all else.
-    async fn strict(identity: &str) -> Self {
+    pub(crate) async fn strict(identity: &str) -> Self {
         let daemon = Daemon::new();
         let registry = TestRegistry::start().await;
         let key = Key::generate();
@@ -40,7 +40,7 @@ impl Scene {
         scene
     }
 
-    async fn started(identity: &str) -> (Self, Client) {
+    pub(crate) async fn started(identity: &str) -> (Self, Client) {
         let mut scene = Self::strict(identity).await;
         scene.daemon.start().await;
         let client = scene.daemon.client().await;
@@ -48,12 +48,12 @@ impl Scene {
     }
 
     /// The policy of these scopes, which rejects what none of them names.
-    fn demand(&self, scopes: &Value) {
+    pub(crate) fn demand(&self, scopes: &Value) {
         self.daemon.policy(&only(scopes));
     }
 
     /// The requirement of a signature by the key.
-    fn signed(&self, identity: &str) -> Value {
+    pub(crate) fn signed(&self, identity: &str) -> Value {
         let mut requirement =
             json!({ "type": "sigstoreSigned", "keyPath": self.daemon.path("cosign.pub") });
         if !identity.is_empty() {
@@ -62,12 +62,12 @@ impl Scene {
         requirement
     }
 
-    fn name(&self, rest: &str) -> String {
+    pub(crate) fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.registry.host())
     }
 
     /// What the registry was asked for that is of an image: no manifest, no signature.
-    fn blobs_asked_of(&self, image: &Image) -> Vec<String> {
+    pub(crate) fn blobs_asked_of(&self, image: &Image) -> Vec<String> {
         let parts = image.blobs().into_iter().map(|(digest, _)| digest.to_string());
         parts.flat_map(|digest| self.registry.asked(&digest)).collect()
     }
@@ -90,21 +90,21 @@ impl Scene {
     }
 }
 
-fn only(scopes: &Value) -> Value {
+pub(crate) fn only(scopes: &Value) -> Value {
     json!({ "default": [{ "type": "reject" }], "transports": { "docker": scopes } })
 }
 
-fn anything() -> Value {
+pub(crate) fn anything() -> Value {
     json!({ "default": [{ "type": "insecureAcceptAnything" }] })
 }
 
 /// An image that no other test has.
-fn image(text: &str) -> Image {
+pub(crate) fn image(text: &str) -> Image {
     let tar = Tar::new().dir("etc/", 0o755).file("etc/motd", 0o644, text.as_bytes());
     Image::new(vec![Layer::gzip(tar.finish())], &["/bin/true"])
 }
 
-fn can() -> bool {
+pub(crate) fn can() -> bool {
     host::can(&["root", "ip", "runc", "conmon"])
 }
 

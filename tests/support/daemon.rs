@@ -21,6 +21,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::ExitStatus;
+use std::process::Output;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -191,6 +192,20 @@ impl Daemon {
         }
         flags.extend(self.arguments.iter().cloned());
         flags
+    }
+
+    /// Runs a command of the program with the daemon's configuration, to its end.
+    pub(crate) fn crio(&self, arguments: &[&str]) -> Output {
+        let mut command = host::command(env!("CARGO_BIN_EXE_crio"));
+        command.args(self.flags()).args(arguments).stdin(Stdio::null());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.output().expect("the program")
+    }
+
+    /// The audit records.
+    pub(crate) fn audit(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("audit.log")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
     }
 
     /// Starts it and waits until it answers.

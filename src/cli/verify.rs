@@ -1,0 +1,184 @@
+//! `crio verify`: what the policy says of images in registries, and why.
+//!
+//! It goes the way of a pull up to the verdict and not a step further. The exit status is 0 if all are
+//! allowed, 1 if one is refused, and 2 if something could not be found out.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Arg;
+use clap::ArgAction;
+use clap::ArgMatches;
+use clap::Command;
+use serde::Serialize;
+
+use super::CliError;
+use super::output;
+use super::output::Form;
+use crate::config::Inputs;
+use crate::config::load;
+use crate::daemon::offline;
+use crate::failure::chain;
+use crate::image::Credentials;
+use crate::image::PullRequest;
+use crate::model::names::SandboxMetadata;
+use crate::policy::Outcome;
+use crate::policy::Verdict;
+use crate::policy::proof::Proof;
+
+const NAMESPACE: &str = "namespace";
+const POLICY: &str = "policy";
+const IMAGES: &str = "images";
+
+/// How an image fared; a later one is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Fared {
+    Allowed,
+    Refused,
+    Unknown,
+}
+
+/// What is printed of an image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    /// As it was asked for.
+    asked: String,
+    verdict: Fared,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    explained: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(super) fn command() -> Command {
+    Command::new("verify")
+        .about("Say whether the policy allows images, and why, as a pull would be answered.")
+        .long_about(
+            "Say whether the policy allows images, and why, as a pull would be answered. Asks the \
+             registry for manifests and signatures only; nothing is stored or recorded.\n\n\
+             The exit status is 0 if all are allowed, 1 if one is refused, 2 if it could not be \
+             found out.",
+        )
+        .arg(
+            Arg::new(NAMESPACE)
+                .long(NAMESPACE)
+                .value_name("NAMESPACE")
+                .help("The Kubernetes namespace whose policy holds."),
+        )
+        .arg(
+            Arg::new(POLICY)
+                .long(POLICY)
+                .value_name("FILE")
+                .conflicts_with(NAMESPACE)
+                .help("Ask this policy instead of those that the configuration names."),
+        )
+        .arg(output::flag())
+        .arg(
+            Arg::new(IMAGES)
+                .value_name("IMAGE")
+                .required(true)
+                .action(ArgAction::Append)
+                .num_args(1..)
+                .help("The image, as a pod would name it."),
+        )
+}
+
+pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, CliError> {
+    let loaded = load(inputs)?;
+    let policy = matches.get_one::<String>(POLICY).map(PathBuf::from);
+    let verifier = offline::verifier(&loaded.config, policy)?;
+    let namespace = matches.get_one::<String>(NAMESPACE);
+    let pod = namespace.map(|namespace| SandboxMetadata {
+        namespace: namespace.clone(),
+        ..SandboxMetadata::default()
+    });
+    let images = matches.get_many::<String>(IMAGES).into_iter().flatten();
+    let requests: Vec<PullRequest> = images
+        .map(|image| PullRequest {
+            image: image.clone(),
+            credentials: Credentials::None,
+            pod: pod.clone(),
+        })
+        .collect();
+    let verdicts = offline::wait_for(futures_util::future::join_all(
+        requests.iter().map(|request| verifier.verify(request)),
+    ))?;
+    let rows: Vec<Row> = requests
+        .into_iter()
+        .zip(verdicts)
+        .map(|(request, verdict)| match verdict {
+            Ok(verdict) => {
+                let fared = if verdict.allows() { Fared::Allowed } else { Fared::Refused };
+                Row { asked: request.image, verdict: fared, explained: Some(verdict), error: None }
+            }
+            Err(error) => Row {
+                asked: request.image,
+                verdict: Fared::Unknown,
+                explained: None,
+                error: Some(chain(&error)),
+            },
+        })
+        .collect();
+    match output::form(matches) {
+        Form::Json => output::json(&rows)?,
+        Form::Table => {
+            let texts: Vec<String> = rows.iter().map(text).collect();
+            std::io::stdout().write_all(texts.join("\n").as_bytes())?;
+        }
+    }
+    let worst = rows.iter().map(|row| row.verdict).max().unwrap_or(Fared::Unknown);
+    Ok(ExitCode::from(worst as u8))
+}
+
+fn text(row: &Row) -> String {
+    let mut lines = vec![("image", row.asked.clone())];
+    let word = match row.verdict {
+        Fared::Allowed => "allowed",
+        Fared::Refused => "refused",
+        Fared::Unknown => "could not be found out, so a pull would fail",
+    };
+    lines.push(("verdict", word.to_owned()));
+    if let Some(error) = &row.error {
+        lines.push(("reason", error.clone()));
+    }
+    if let Some(verdict) = &row.explained {
+        lines.push(("judged", verdict.image.clone()));
+        lines.push(("policy", format!("{} {}", verdict.policy.display(), verdict.policy_digest)));
+        lines.push(("scope", verdict.scope.clone()));
+        for judged in &verdict.requirements {
+            let met = match &judged.outcome {
+                Outcome::Accepted(_) => "met",
+                Outcome::Rejected(_) => "not met",
+            };
+            lines.push((met, judged.to_string()));
+            if let Outcome::Accepted(proof) = &judged.outcome {
+                lines.extend(proven(proof));
+            }
+        }
+    }
+    output::lines(&lines)
+}
+
+/// The parts of a proof, one a line.
+fn proven(proof: &Proof) -> Vec<(&'static str, String)> {
+    let signer = proof.signer.iter().map(|signer| ("  signer", signer.to_string()));
+    let times = proof.times.iter().map(|time| ("  time", text_of(time)));
+    let entries = proof
+        .entries
+        .iter()
+        .map(|entry| ("  log entry", format!("{} in {}", entry.index, entry.log)));
+    signer.chain(times).chain(entries).collect()
+}
+
+/// A value as its JSON has it: the words are written down once.
+fn text_of(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    let parts = value.as_object().into_iter().flatten().map(|(_, part)| match part {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
