@@ -1,6 +1,6 @@
 #!/bin/bash
-# Fills a registry directory with the images that the measurements pull: one small, a pause image, and
-# three large ones of 297 MB in 8 gzip layers each, made alike of files that share nothing.
+# Fills a registry directory with the images that the measurements pull: one small, the same signed by the
+# key in DIR/cosign.pub, a pause image, and three large ones of 297 MB in 8 gzip layers each, made alike of files that share nothing.
 #
 # Usage: images.sh DIR   (the registry's files are then in DIR/registry; a second run does nothing)
 set -euo pipefail
@@ -63,7 +63,13 @@ large_image() {
 }
 
 oci_registry "$dir"
-oci_push "$(oci_image '{"Cmd":["/bin/sh"]}' "$(small_layer)")" bench/small 1
+small=$(oci_image '{"Cmd":["/bin/sh"]}' "$(small_layer)")
+oci_push "$small" bench/small 1
+# Another config, so that it is another image in a store.
+signed=$(oci_image '{"Cmd":["/bin/sh"],"Labels":{"signed":"yes"}}' "$(small_layer)")
+oci_push "$signed" bench/signed 1
+oci_key "$dir"
+oci_sign "$dir/cosign.key" "$signed" bench/signed bench.example/signed
 mkdir -p "$work/pause"
 cc -O2 -static -s -o "$work/pause/pause" -x c - <<'C'
 #include <unistd.h>

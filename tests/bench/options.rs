@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 pub(crate) const USAGE: &str = "usage: bench [--rounds N] [--pods N] [--json FILE] [--only WORD] \
-     [--registry HOST] [--logs DIR] [--cgroup NAME] NAME=SOCKET...";
+     [--registry HOST] [--registry-log FILE] [--logs DIR] [--cgroup NAME] NAME=SOCKET...";
 
 /// What is to be measured, and how often.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) only: String,
     /// Where the images are.
     pub(crate) registry: String,
+    /// Where the registry says what it was asked for.
+    pub(crate) registry_log: Option<PathBuf>,
     /// Where pods log to.
     pub(crate) logs: PathBuf,
     /// Below which cgroup pods are.
@@ -40,6 +42,7 @@ impl Options {
             json: None,
             only: String::new(),
             registry: "127.0.0.1:5000".to_owned(),
+            registry_log: None,
             logs: PathBuf::from("/var/log/pods/crioxide-bench"),
             cgroup: "crioxide-bench".to_owned(),
         };
@@ -57,6 +60,7 @@ impl Options {
                 "--json" => options.json = Some(PathBuf::from(value)),
                 "--only" => options.only.clone_from(value),
                 "--registry" => options.registry.clone_from(value),
+                "--registry-log" => options.registry_log = Some(PathBuf::from(value)),
                 "--logs" => options.logs = PathBuf::from(value),
                 "--cgroup" => options.cgroup.clone_from(value),
                 _ => return Err(format!("{word} is not known")),

@@ -20,6 +20,30 @@ const LISTS: usize = 50;
 /// How long a daemon may rest before its memory is looked at.
 const REST: Duration = Duration::from_secs(2);
 
+/// An image, and the rows of what it costs to judge it.
+struct Judging {
+    image: &'static str,
+    pull: &'static str,
+    asked: &'static str,
+    create: &'static str,
+}
+
+/// The same small image, let in without a look and by its signature.
+const JUDGING: [Judging; 2] = [
+    Judging {
+        image: "small:1",
+        pull: "pull of a small image, accepted unseen",
+        asked: "asked of the registry, accepted unseen",
+        create: "CreateContainer, accepted unseen",
+    },
+    Judging {
+        image: "signed:1",
+        pull: "pull of a small image, judged by signature",
+        asked: "asked of the registry, judged by signature",
+        create: "CreateContainer, judged by signature",
+    },
+];
+
 /// Measures every row of every daemon.
 pub(crate) async fn all(daemons: &mut [Daemon], options: &Options, table: &mut Table) {
     let wanted = |name: &str| options.only.is_empty() || name.contains(&options.only);
@@ -39,6 +63,13 @@ pub(crate) async fn all(daemons: &mut [Daemon], options: &Options, table: &mut T
     if wanted("many") {
         for (number, daemon) in daemons.iter_mut().enumerate() {
             many_pods(daemon, number, options, table).await;
+        }
+    }
+    if wanted("judged") {
+        for round in 0..options.rounds {
+            for (number, daemon) in daemons.iter_mut().enumerate() {
+                judged(daemon, number, round, options, table).await;
+            }
         }
     }
     if wanted("pull") {
@@ -101,6 +132,47 @@ async fn one_pod(
     let request = api::RemovePodSandboxRequest { pod_sandbox_id: pod_id };
     client.runtime.remove_pod_sandbox(request).await.expect("to remove the pod");
     table.add("StopPodSandbox + RemovePodSandbox", "ms", number, milliseconds(removed));
+}
+
+/// What it costs that the policy looks at signatures: the same small image with and without.
+async fn judged(
+    daemon: &mut Daemon,
+    number: usize,
+    round: usize,
+    options: &Options,
+    table: &mut Table,
+) {
+    let client = &mut daemon.client;
+    let config = pod(client, &format!("judged-{number}-{round}"), options);
+    let pod_id = client.run_pod(&config).await.expect("a pod");
+    for Judging { image, pull, asked, create } in &JUDGING {
+        let image = options.image(image);
+        // Whoever is not there yet cannot be removed.
+        let _ = client.remove_image(&image).await;
+        let (before, begun) = (requests(options), Instant::now());
+        client.pull(&image).await.expect("the small image");
+        table.add(pull, "ms", number, milliseconds(begun));
+        if let Some((before, after)) = before.zip(requests(options)) {
+            table.add(asked, "requests", number, after - before);
+        }
+        let mut container = container(client, options);
+        let name = container.metadata.as_mut().expect("a name");
+        name.name = image.rsplit('/').next().expect("a name").replace(':', "-");
+        let spec = container.image.as_mut().expect("an image");
+        spec.image.clone_from(&image);
+        spec.user_specified_image.clone_from(&image);
+        let begun = Instant::now();
+        client.create(&pod_id, &config, &container).await.expect("a container");
+        table.add(create, "ms", number, milliseconds(begun));
+    }
+    client.remove_pod(&pod_id).await.expect("to remove the pod");
+}
+
+/// How many requests the registry has answered so far, by its log.
+fn requests(options: &Options) -> Option<f64> {
+    let text = std::fs::read_to_string(options.registry_log.as_ref()?).ok()?;
+    let count = text.lines().filter(|line| line.contains("response completed")).count();
+    u32::try_from(count).ok().map(f64::from)
 }
 
 /// Many pods at once, and what lists and memory are then.

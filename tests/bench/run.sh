@@ -68,7 +68,12 @@ inside() {
 	insecure = true
 	CONF
   node_network
-  node_policy '{"default": [{"type": "insecureAcceptAnything"}]}'
+  # One image is judged; the others come without a look, as with a daemon that judges none.
+  node_policy "$(jq -n --arg key "$out/images/cosign.pub" '{
+    default: [{type: "insecureAcceptAnything"}],
+    transports: {docker: {"127.0.0.1:5000/bench/signed": [
+      {type: "sigstoreSigned", keyPath: $key,
+       signedIdentity: {type: "exactRepository", dockerRepository: "bench.example/signed"}}]}}}')"
   for daemon in "${daemons[@]}"; do
     case $daemon in
       crio)
@@ -80,7 +85,7 @@ inside() {
     esac
     args+=("$daemon=$NODE/$daemon.sock")
   done
-  "$BENCH" "${quick[@]}" --logs "$NODE/pods" --json "$out/figures.json" "${args[@]}" || status=1
+  "$BENCH" "${quick[@]}" --logs "$NODE/pods" --registry-log "$NODE/registry.log" --json "$out/figures.json" "${args[@]}" || status=1
   for daemon in "${daemons[@]}"; do
     case $daemon in
       crio) node_stop || status=1 ;;

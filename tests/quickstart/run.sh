@@ -30,24 +30,6 @@ image() {
     "$(oci_layer "$root")"
 }
 
-# sign MANIFEST REPOSITORY: what `cosign sign --key` puts beside an image
-sign() {
-  local digest payload=$NODE/make/payload signature layer manifest=$NODE/make/signature
-  digest=$(jq -r .digest <<<"$1")
-  jq -cjn --arg digest "$digest" --arg name "$OCI_REGISTRY/$2" '{
-    critical: {identity: {"docker-reference": $name}, image: {"docker-manifest-digest": $digest},
-               type: "cosign container image signature"}, optional: null}' >"$payload"
-  signature=$(openssl dgst -sha256 -sign "$NODE/cosign.key" "$payload" | base64 -w0)
-  layer=$(oci_blob "$payload")
-  printf '{}' >"$NODE/make/config"
-  jq -cn --argjson layer "$layer" --argjson config "$(oci_blob "$NODE/make/config")" --arg signature "$signature" '{
-    schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
-    config: ({mediaType: "application/vnd.oci.image.config.v1+json"} + $config),
-    layers: [{mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
-              annotations: {"dev.cosignproject.cosign/signature": $signature}} + $layer]}' >"$manifest"
-  oci_push "$(oci_manifest "$manifest")" "$2" "${digest/:/-}.sig"
-}
-
 # requests WHAT: the registry's own record of what it was asked for
 requests() { grep -oE "\"(GET|HEAD) /v2/$1[^ ]*" "$NODE/registry.log" | tr -d '"' | sort | uniq -c | show; }
 
@@ -67,9 +49,8 @@ inside() {
     "$OCI_REGISTRY/shop/unsigned:1.0  $(jq -r .digest <<<"$unsigned")" | show
 
   say "2. A key made on the spot signs one of them; the policy asks for that key"
-  openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$NODE/cosign.key"
-  openssl ec -in "$NODE/cosign.key" -pubout -out "$NODE/cosign.pub" 2>/dev/null
-  sign "$signed" shop/signed
+  oci_key "$NODE"
+  oci_sign "$NODE/cosign.key" "$signed" shop/signed "$OCI_REGISTRY/shop/signed"
   node_policy "$(jq -n --arg key "$NODE/cosign.pub" --arg scope "$OCI_REGISTRY" '{
     default: [{type: "reject"}],
     transports: {docker: {($scope): [

@@ -140,6 +140,31 @@ oci_push_blob() {
   echo "$repo" >"$file.in"
 }
 
+# oci_sign KEY DESCRIPTOR REPOSITORY NAME: puts beside a manifest what `cosign sign --key` would, under NAME
+oci_sign() {
+  local key=$1 digest repo=$3 payload=$OCI_BLOBS/payload.$BASHPID signature layer config
+  digest=$(jq -r .digest <<<"$2")
+  jq -cjn --arg digest "$digest" --arg name "$4" '{
+    critical: {identity: {"docker-reference": $name}, image: {"docker-manifest-digest": $digest},
+               type: "cosign container image signature"}, optional: null}' >"$payload"
+  signature=$(openssl dgst -sha256 -sign "$key" "$payload" | base64 -w0)
+  layer=$(oci_blob "$payload")
+  printf '{}' >"$payload"
+  config=$(oci_blob "$payload")
+  jq -cn --argjson layer "$layer" --argjson config "$config" --arg signature "$signature" '{
+    schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: ({mediaType: "application/vnd.oci.image.config.v1+json"} + $config),
+    layers: [{mediaType: "application/vnd.dev.cosign.simplesigning.v1+json",
+              annotations: {"dev.cosignproject.cosign/signature": $signature}} + $layer]}' >"$payload"
+  oci_push "$(oci_manifest "$payload")" "$repo" "${digest/:/-}.sig"
+}
+
+# oci_key DIR: makes DIR/cosign.key and DIR/cosign.pub
+oci_key() {
+  openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$1/cosign.key"
+  openssl ec -in "$1/cosign.key" -pubout -out "$1/cosign.pub" 2>/dev/null
+}
+
 # oci_registry DIR [PORT]: serves DIR/registry on loopback, sets OCI_REGISTRY and OCI_REGISTRY_PID
 #
 # Without a port a free one is taken. The log is DIR/registry.log.
