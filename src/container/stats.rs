@@ -1,8 +1,9 @@
 //! What containers use.
 //!
-//! A look reads some small files of each container's cgroup, one container after another on one
-//! thread: no program is started and nothing waits for anything. Only the size of a writable layer
-//! can take long, so that has its own ways (`layers`).
+//! A look reads some small files of each container's cgroup, one container after another: no
+//! program is started and nothing waits for anything. Nearly all of it is time of the kernel, so
+//! many containers are looked at by two threads. Only the size of a writable layer can take long,
+//! so that has its own ways (`layers`).
 //!
 //! Looks are taken when someone asks, or, where the node is configured so, by a task every some
 //! seconds, and then everyone is shown the last one.
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+
+use futures_util::future::try_join_all;
 
 use crate::container::Containers;
 use crate::container::Parts;
@@ -28,6 +31,10 @@ use crate::model::stats::Usage;
 use crate::model::stats::WritableLayer;
 use crate::runtime::Meter;
 use crate::state::ContainerRecord;
+
+/// How many threads look at containers for one request, and how many containers are worth one.
+const LOOKERS: usize = 2;
+const WORTH_A_LOOKER: usize = 16;
 
 /// What a container used at one moment.
 #[derive(Debug, Clone)]
@@ -102,7 +109,20 @@ impl Containers {
         records: Vec<Arc<ContainerRecord>>,
         groups: Arc<[MetricGroup]>,
     ) -> Result<Vec<Arc<ContainerStats>>, ContainerError> {
+        let each = records.len().div_ceil(LOOKERS).max(WORTH_A_LOOKER);
+        let some = records.chunks(each).map(|some| self.look_at(some.to_vec(), &groups));
+        let stats = try_join_all(some).await?;
+        self.looks.layers.measure_due();
+        Ok(stats.into_iter().flatten().collect())
+    }
+
+    async fn look_at(
+        &self,
+        records: Vec<Arc<ContainerRecord>>,
+        groups: &Arc<[MetricGroup]>,
+    ) -> Result<Vec<Arc<ContainerStats>>, ContainerError> {
         let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
+        let groups = Arc::clone(groups);
         blocking(move || {
             let meter = parts.runtime.meter()?;
             let records = records.into_iter().filter(|record| runs(record));
@@ -114,9 +134,7 @@ impl Containers {
                 }
                 Arc::new(stats)
             });
-            let stats = stats.collect();
-            looks.layers.measure_due();
-            Ok(stats)
+            Ok(stats.collect())
         })
         .await
     }
