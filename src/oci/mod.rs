@@ -12,4 +12,6 @@ pub mod image_config;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod scope;
+pub mod stored_signature;
 pub mod strict_json;

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
+use crate::oci::scope;
 use crate::oci::strict_json;
 use crate::policy::Mistakes;
 use crate::policy::PolicyError;
@@ -21,7 +22,6 @@ use crate::policy::json::Part;
 use crate::policy::json::Text;
 use crate::policy::keys::Read;
 use crate::policy::requirement::Requirement;
-use crate::policy::scope;
 
 /// The transport of images from registries, the only one that this program has.
 const DOCKER: &str = "docker";

@@ -22,7 +22,6 @@ pub mod namespace;
 pub mod outline;
 pub mod proof;
 mod requirement;
-mod scope;
 mod signed_base_layer;
 mod signed_by;
 mod signer;

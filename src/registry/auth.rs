@@ -84,6 +84,8 @@ pub(super) struct Host {
     pub(super) base: Url,
     /// In the registry's order.
     pub(super) challenges: Vec<Challenge>,
+    /// Whether it says that it keeps signatures itself, by its extension.
+    pub(super) signatures: bool,
 }
 
 /// The header to send to `host` for `source`; `None` if none is wanted, or we have none to give.

@@ -44,8 +44,10 @@ use crate::registry::transport::asked;
 
 /// How long a host's answer to `/v2/` is believed.
 const HOST_LIFE: Duration = Duration::from_secs(300);
+/// The header by which a registry says that it keeps signatures itself.
+const SIGNATURES: &str = "X-Registry-Supports-Signatures";
 /// How long an error's text is waited for.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const REFUSAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to ask of a source.
 #[derive(Debug, Clone, Copy)]
@@ -161,7 +163,13 @@ impl Asker {
         .await
     }
 
-    async fn persist<T, F: Future<Output = Result<T, Failure>>>(
+    /// Whether the registry keeps OpenPGP signatures itself.
+    pub(super) async fn keeps_signatures(&self, source: &Source) -> Result<bool, RegistryError> {
+        self.persist(|| async move { Ok(self.host(source).await?.signatures) }).await
+    }
+
+    /// Tries until there is an answer, or no sense in trying again.
+    pub(super) async fn persist<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         attempt: impl Fn() -> F,
     ) -> Result<T, RegistryError> {
@@ -303,7 +311,8 @@ impl Asker {
             let message = Refusal::read(response, REFUSAL_PATIENCE, &asked).await.into_message();
             return Err(Failure { error: RegistryError::Status { asked, status, message }, again });
         }
-        let host = Host { base, challenges: challenges(&response) };
+        let signatures = response.headers().get(SIGNATURES).is_some_and(|value| value == "1");
+        let host = Host { base, challenges: challenges(&response), signatures };
         self.hosts.keep(source, host.clone());
         Ok(host)
     }

@@ -114,7 +114,7 @@ pub(super) struct Files {
 }
 
 /// What changes when a file does: its path, time and size.
-type Stamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
+pub(super) type Stamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
 
 impl Files {
     pub(super) fn new(main: PathBuf, directory: PathBuf) -> Self {
@@ -146,31 +146,38 @@ impl Files {
 
     fn stamp(&self) -> Result<Stamp, RegistryError> {
         let mut paths = vec![self.main.clone()];
-        let unreadable = |source| RegistryError::Read { path: self.directory.clone(), source };
-        match std::fs::read_dir(&self.directory) {
-            Ok(entries) => {
-                let mut found = Vec::new();
-                for entry in entries {
-                    let path = entry.map_err(unreadable)?.path();
-                    if path.extension().is_some_and(|extension| extension == "conf")
-                        && !path.is_dir()
-                    {
-                        found.push(path);
-                    }
-                }
-                found.sort();
-                paths.extend(found);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(unreadable(source)),
-        }
-        let facts = |path: PathBuf| {
-            let metadata = std::fs::metadata(&path).ok();
-            let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
-            (path, changed, metadata.map_or(0, |metadata| metadata.len()))
-        };
-        Ok(paths.into_iter().map(facts).collect())
+        paths.extend(listing(&self.directory, "conf")?);
+        Ok(stamp(paths))
     }
+}
+
+/// The files in `directory` whose names end so, in order; none if it does not exist.
+pub(super) fn listing(directory: &Path, extension: &str) -> Result<Vec<PathBuf>, RegistryError> {
+    let unreadable = |source| RegistryError::Read { path: directory.to_owned(), source };
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(unreadable(source)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|found| found == extension) && !path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What tells whether one of the files has changed.
+pub(super) fn stamp(paths: Vec<PathBuf>) -> Stamp {
+    let facts = |path: PathBuf| {
+        let metadata = std::fs::metadata(&path).ok();
+        let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+        (path, changed, metadata.map_or(0, |metadata| metadata.len()))
+    };
+    paths.into_iter().map(facts).collect()
 }
 
 /// Which versions of the format a file may have.

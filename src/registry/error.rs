@@ -10,6 +10,7 @@ use crate::failure::io_kind;
 use crate::oci::digest::Digest;
 use crate::oci::document::DocumentError;
 use crate::oci::reference::ReferenceError;
+use crate::oci::stored_signature::StoredSignatureError;
 
 /// What was asked for, and where: part of nearly every message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -282,6 +283,38 @@ pub enum RegistryError {
         /// What was asked, and where.
         asked: Box<Asked>,
     },
+    /// A place for signatures that is no place.
+    #[error("{reference}: the lookaside {url:?} names no directory; write file:///directory")]
+    Lookaside {
+        /// The image.
+        reference: String,
+        /// What registries.d says.
+        url: String,
+    },
+    /// What lies where a signature should is none.
+    #[error("{asked}: no signature")]
+    Signature {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// Why.
+        source: StoredSignatureError,
+    },
+    /// A registry's list of signatures that is none.
+    #[error("{asked}: the list of signatures cannot be read")]
+    SignatureList {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// Why.
+        source: Box<serde_json::Error>,
+    },
+    /// More signatures than will be read.
+    #[error("{asked}: more than {limit} signatures")]
+    TooManySignatures {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// The bound.
+        limit: usize,
+    },
     /// More referrers than will be read, or a list of them that runs in a circle.
     #[error("{asked}: more than {limit} {what} of referrers")]
     TooManyReferrers {
@@ -304,6 +337,7 @@ impl Classify for RegistryError {
             Self::Read { source, .. } => io_kind(source),
             Self::Toml { .. }
             | Self::Configuration { .. }
+            | Self::Lookaside { .. }
             | Self::Tls { .. }
             | Self::Client { .. } => Kind::Internal,
             Self::CredentialHelper { .. } => Kind::NotSupported,
@@ -316,6 +350,7 @@ impl Classify for RegistryError {
             | Self::Redirect { .. }
             | Self::Token { .. }
             | Self::Unclear { .. }
+            | Self::TooManySignatures { .. }
             | Self::TooManyReferrers { .. } => Kind::RegistryUnavailable,
             Self::Unauthenticated { .. } | Self::ExposedRealm { .. } => Kind::Unauthenticated,
             Self::NotFound { .. } => Kind::NotFound,
@@ -323,6 +358,8 @@ impl Classify for RegistryError {
             | Self::Size { .. }
             | Self::Digest { .. }
             | Self::Range { .. }
+            | Self::Signature { .. }
+            | Self::SignatureList { .. }
             | Self::NoIndex { .. } => Kind::Corrupt,
             Self::Referrers { source, .. } => source.kind(),
         }

@@ -9,7 +9,8 @@
 //!
 //! There is one path for all requests: `client` asks, with `auth` for the header, `transport` for
 //! the hops, `tls` for the trust, `retry` for the patience. `manifest`, `blob` and `referrers` are
-//! the three things asked for; `conf`, `names` and `credentials` say whom to ask, and as whom.
+//! what is asked for; `lookaside` asks beside the registry. `conf`, `registries_d`, `names` and
+//! `credentials` say whom to ask, and as whom.
 //!
 //! Not here: what a manifest means (`oci`), whether an image may be used (`policy`), pushing.
 
@@ -21,26 +22,33 @@ mod client;
 mod conf;
 mod credentials;
 mod error;
+mod lookaside;
 mod manifest;
 mod names;
 mod referrers;
+mod registries_d;
 mod retry;
 mod tls;
 mod transport;
 mod trust;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use crate::oci::descriptor::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
+use crate::oci::stored_signature::StoredSignature;
 use crate::registry::auth::Tokens;
 use crate::registry::client::Asker;
 use crate::registry::client::Hosts;
 use crate::registry::conf::Files;
 use crate::registry::manifest::Found;
+use crate::registry::registries_d::SignatureFiles;
 use crate::registry::tls::Clients;
 
 pub use crate::registry::blob::BlobStream;
@@ -61,6 +69,10 @@ pub struct Settings {
     pub registries_conf: PathBuf,
     /// Its drop-ins; it need not exist.
     pub registries_conf_dir: PathBuf,
+    /// containers-registries.d(5); the first directory that exists counts.
+    pub registries_d: Vec<PathBuf>,
+    /// Where signatures are if registries.d does not say; it need not exist.
+    pub lookaside: PathBuf,
     /// Directories with a directory for each host that has certificates; the first with one counts.
     pub certs_dirs: Vec<PathBuf>,
     /// The node's auth files, in the order to look.
@@ -82,6 +94,11 @@ impl Default for Settings {
             user_agent: concat!("cri-o/", env!("CARGO_PKG_VERSION")).to_owned(),
             registries_conf: PathBuf::from("/etc/containers/registries.conf"),
             registries_conf_dir: PathBuf::from("/etc/containers/registries.conf.d"),
+            registries_d: vec![
+                PathBuf::from("/root/.config/containers/registries.d"),
+                PathBuf::from("/etc/containers/registries.d"),
+            ],
+            lookaside: PathBuf::from("/var/lib/containers/sigstore"),
             certs_dirs: vec![
                 PathBuf::from("/etc/containers/certs.d"),
                 PathBuf::from("/etc/docker/certs.d"),
@@ -104,6 +121,8 @@ impl Default for Settings {
 pub struct Registry {
     asker: Arc<Asker>,
     files: Arc<Files>,
+    signature_files: Arc<SignatureFiles>,
+    lookaside: Arc<Path>,
     auth_files: Arc<[PathBuf]>,
     short_name_mode: ShortNameMode,
 }
@@ -127,6 +146,8 @@ impl Registry {
         let registry = Self {
             asker: Arc::new(asker),
             files: Arc::new(files),
+            signature_files: Arc::new(SignatureFiles::new(settings.registries_d)),
+            lookaside: settings.lookaside.into(),
             auth_files: settings.auth_files.into(),
             short_name_mode: settings.short_name_mode,
         };
@@ -134,14 +155,16 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Reads registries.conf as the next pull will.
+    /// Reads registries.conf and registries.d as the next pull will.
     ///
     /// # Errors
     ///
     /// [`RegistryError::Read`], [`RegistryError::Toml`] or [`RegistryError::Configuration`] for a
     /// file that cannot be read or understood.
     pub fn check(&self) -> Result<(), RegistryError> {
-        self.files.load().map(|_| ())
+        self.files.load()?;
+        self.signature_files.load()?;
+        Ok(())
     }
 
     /// The full references that `text` can mean, in the order to try them. Asks no network.
@@ -259,6 +282,41 @@ impl Registry {
     ) -> Result<Vec<Descriptor>, RegistryError> {
         referrers::list(&self.asker, source, subject).await
     }
+
+    /// Whether an administrator wants sigstore's signatures to be looked for at `source`; `None`
+    /// if registries.d does not say.
+    ///
+    /// # Errors
+    ///
+    /// What reading registries.d fails with.
+    pub fn wants_attachments(&self, source: &Source) -> Result<Option<bool>, RegistryError> {
+        Ok(self.signature_files.load()?.attachments(&source.physical))
+    }
+
+    /// The signatures of the manifest `digest` that are kept beside `source`: where registries.d
+    /// says, or in the registry itself if that says it keeps them.
+    ///
+    /// # Errors
+    ///
+    /// Whenever it cannot be found out whether there are any; see [`RegistryError`].
+    pub async fn signatures(
+        &self,
+        source: &Source,
+        digest: &Digest,
+    ) -> Result<Vec<StoredSignature>, RegistryError> {
+        let conf = self.signature_files.load()?;
+        if self.asker.keeps_signatures(source).await? {
+            return lookaside::extension(&self.asker, source, digest).await;
+        }
+        let usual = || {
+            Url::from_directory_path(&self.lookaside).map_err(|()| RegistryError::Lookaside {
+                reference: source.logical.to_string(),
+                url: self.lookaside.display().to_string(),
+            })
+        };
+        let base = conf.lookaside(&source.physical).cloned().map_or_else(usual, Ok)?;
+        lookaside::list(&self.asker, &base, source, digest).await
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +353,7 @@ mod tests {
         drop(sendable(registry.manifest_if_exists(&source, &which)));
         drop(sendable(registry.small_blob(&source, &descriptor, 1)));
         drop(sendable(registry.referrers(&source, &digest)));
+        drop(sendable(registry.signatures(&source, &digest)));
         drop(sendable(async move {
             if let Ok(mut stream) = registry.blob(&source, &descriptor).await {
                 stream.next().await;

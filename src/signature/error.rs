@@ -2,6 +2,7 @@
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::signature::openpgp::OpenPgpError;
 
 /// Why a signature proves nothing.
 ///
@@ -53,6 +54,9 @@ pub enum SignatureError {
         /// What it is for.
         signed: String,
     },
+    /// An OpenPGP signature that proves nothing.
+    #[error(transparent)]
+    OpenPgp(#[from] OpenPgpError),
     /// The proof that it is in a transparency log is malformed or does not hold.
     #[error("is not proven to be in the transparency log: {0}")]
     Log(LogFault),

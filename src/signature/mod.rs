@@ -10,6 +10,7 @@
 pub mod bundle;
 pub mod error;
 pub mod key;
+pub mod openpgp;
 pub mod sigstore;
 pub mod simple_signing;
 pub mod statement;
@@ -23,3 +24,7 @@ mod tests;
 #[cfg(test)]
 #[path = "../../tests/support/keys.rs"]
 pub(crate) mod keys;
+
+#[cfg(test)]
+#[path = "../../tests/support/gpg.rs"]
+pub(crate) mod gpg;

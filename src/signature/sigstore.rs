@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::signature::SignatureError;
 use crate::signature::error::LogFault;
 use crate::signature::key::PublicKey;
+use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
 use crate::signature::transparency;
 use crate::signature::transparency::LogEntry;
@@ -68,7 +69,7 @@ impl SimpleSigning {
             let entry = transparency::verify_set(annotation(SET)?.as_bytes(), logs, &seen);
             Some(entry.map_err(|fault: LogFault| SignatureError::Log(fault))?)
         };
-        Ok(Proven { payload: Payload::parse(&self.payload)?, key: index, entry })
+        Ok(Proven { payload: Payload::parse(&self.payload, Kind::Cosign)?, key: index, entry })
     }
 }
 

@@ -1,17 +1,34 @@
 //! The payload of a simple signing signature: which digest, under which name.
 //!
 //! The document is strict, as in containers/image: these keys and no others in its critical part,
-//! each once. `optional` must be there, may be null, and may hold what the signer likes.
+//! each once. `optional` must be there and may hold what the signer likes; cosign's may be null.
 
 use serde::Deserialize;
 use serde::Deserializer;
+use serde::de::Error as _;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::SignatureError;
 
-/// The one value of `critical.type` that cosign writes and containers/image accepts.
-const TYPE: &str = "cosign container image signature";
+/// Which kind of signature a payload is made for. The two differ in a name and a detail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// As cosign writes it.
+    Cosign,
+    /// As skopeo and podman write it for GnuPG to sign.
+    Atomic,
+}
+
+impl Kind {
+    /// The one value of `critical.type`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cosign => "cosign container image signature",
+            Self::Atomic => "atomic container signature",
+        }
+    }
+}
 
 /// What a simple signing payload claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,15 +88,19 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// [`SignatureError`] when it is anything else than the document that cosign writes.
-    pub fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
+    /// [`SignatureError`] when it is anything else than the document of this kind.
+    pub fn parse(bytes: &[u8], expected: Kind) -> Result<Self, SignatureError> {
         let document: Document = strict_json::parse(bytes).map_err(SignatureError::Payload)?;
+        if document.optional.is_none() && expected == Kind::Atomic {
+            let fault = serde_json::Error::custom("optional is null");
+            return Err(SignatureError::Payload(fault));
+        }
         let time = document.optional.and_then(|optional| optional.timestamp);
         if time.is_some_and(|time| time.fract() != 0.0) {
             return Err(SignatureError::PayloadTime);
         }
         let Critical { kind, image, identity } = document.critical;
-        if kind != TYPE {
+        if kind != expected.name() {
             return Err(SignatureError::PayloadType(kind.chars().take(100).collect()));
         }
         Ok(Self { digest: image.digest, docker_reference: identity.docker_reference })

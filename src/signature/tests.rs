@@ -13,6 +13,7 @@ use crate::signature::keys;
 use crate::signature::keys::Key;
 use crate::signature::keys::Log;
 use crate::signature::sigstore::SimpleSigning;
+use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
 
 const DIGEST: &str = "sha256:f392832aa7c4a2d7e0dee4f738b371a7bc69d02600393b250e1732778b5bf858";
@@ -136,8 +137,9 @@ fn a_touched_signature_is_not_true() {
 #[test]
 fn payloads_are_strict() {
     let good = String::from_utf8(keys::payload("q.io/a", DIGEST)).unwrap();
-    Payload::parse(good.as_bytes()).unwrap();
-    Payload::parse(good.replace("null", r#"{"timestamp":1458239713,"x":[]}"#).as_bytes()).unwrap();
+    Payload::parse(good.as_bytes(), Kind::Cosign).unwrap();
+    let told = good.replace("null", r#"{"timestamp":1458239713,"x":[]}"#);
+    Payload::parse(told.as_bytes(), Kind::Cosign).unwrap();
     for bad in [
         String::new(),
         "null".to_owned(),
@@ -154,7 +156,7 @@ fn payloads_are_strict() {
         good.replace(r#"{"docker-reference":"q.io/a"}"#, "{}"),
         format!("{good}{good}"),
     ] {
-        assert!(Payload::parse(bad.as_bytes()).is_err(), "{bad}");
+        assert!(Payload::parse(bad.as_bytes(), Kind::Cosign).is_err(), "{bad}");
     }
 }
 

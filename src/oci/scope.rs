@@ -1,4 +1,4 @@
-//! The most specific scope wins.
+//! The scopes of policy.json and of registries.d: the most specific one wins.
 
 use crate::oci::reference::Reference;
 
@@ -7,7 +7,8 @@ use crate::oci::reference::Reference;
 /// `q.io:5000/a/b:t` → itself, `q.io:5000/a/b`, `q.io:5000/a`, `q.io:5000`, `*.io`: the order of
 /// containers-policy.json(5). The port is left out for the wildcards. A tag is not looked at where
 /// there is a digest.
-pub(crate) fn candidates(reference: &Reference) -> Vec<String> {
+#[must_use]
+pub fn candidates(reference: &Reference) -> Vec<String> {
     let identity = reference.clone().without_tag_if_digested().or_latest();
     let mut scopes = vec![identity.to_string()];
     let repository = identity.repository();
