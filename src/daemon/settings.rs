@@ -81,9 +81,15 @@ pub(super) fn registry(config: &Config) -> registry::Settings {
     let given = &config.command;
     let mut auth_files: Vec<PathBuf> = config.image.global_auth_file.iter().cloned().collect();
     auth_files.extend(usual.auth_files.iter().cloned());
+    let mut registries_d = usual.registries_d;
+    // The reference looks in the home directory, and there is none for a service.
+    if let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        registries_d.insert(0, PathBuf::from(home).join(".config/containers/registries.d"));
+    }
     registry::Settings {
         registries_conf: given.registries_conf.clone().unwrap_or(usual.registries_conf),
         registries_conf_dir: given.registries_conf_dir.clone().unwrap_or(usual.registries_conf_dir),
+        registries_d,
         auth_files,
         short_name_mode: match config.image.short_name_mode {
             ShortNameMode::Enforcing => registry::ShortNameMode::Enforcing,

@@ -1,15 +1,18 @@
-//! Gathers the signatures of an image: cosign's tag scheme and OCI referrers, side by side.
+//! Gathers the signatures of an image: cosign's tag scheme, OCI referrers, and what is kept beside
+//! the registry, side by side. Only what the policy asks for is looked up.
 //!
 //! "There is none" and "could not find out" are different answers. Only a registry that clearly
 //! says that a tag or a list does not exist makes evidence absent; everything else fails the pull.
 
 use crate::image::error::ImageError;
 use crate::image::resolve::Resolved;
+use crate::judge::Case;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
 use crate::oci::document::Manifest;
 use crate::oci::reference::Reference;
+use crate::oci::stored_signature::StoredSignature;
 use crate::policy::Evidence;
 use crate::policy::SimpleSigning;
 use crate::registry::FetchedManifest;
@@ -32,11 +35,16 @@ pub(super) async fn gather(
     registry: &Registry,
     reference: &Reference,
     resolved: &Resolved,
+    case: &Case,
 ) -> Result<Evidence, ImageError> {
     let gathering = Gathering { registry, reference, resolved };
-    let (signatures, bundles) =
-        tokio::try_join!(gathering.tag_scheme(), gathering.referrer_bundles())?;
-    Ok(Evidence { signatures, bundles })
+    let (attached, stored) = tokio::try_join!(
+        gathering.attached(case.wants_attachments(reference)),
+        gathering.stored(case.wants_openpgp(reference)),
+    )?;
+    let mut evidence = attached;
+    evidence.add_stored(stored);
+    Ok(evidence)
 }
 
 struct Gathering<'a> {
@@ -57,6 +65,27 @@ impl Gathering<'_> {
 
     fn odd(&self, fault: String) -> ImageError {
         ImageError::Evidence { reference: self.reference.to_string(), fault }
+    }
+
+    /// What sigstore's tools attach to the manifest in its registry, unless registries.d says not
+    /// to look.
+    async fn attached(&self, wanted: bool) -> Result<Evidence, ImageError> {
+        let step = "read registries.d";
+        let said = self.registry.wants_attachments(self.source()).map_err(self.failed(step))?;
+        if !wanted || said == Some(false) {
+            return Ok(Evidence::default());
+        }
+        let (signatures, bundles) = tokio::try_join!(self.tag_scheme(), self.referrer_bundles())?;
+        Ok(Evidence { signatures, bundles, ..Evidence::default() })
+    }
+
+    /// What is kept beside the registry, in a lookaside.
+    async fn stored(&self, wanted: bool) -> Result<Vec<StoredSignature>, ImageError> {
+        if !wanted {
+            return Ok(Vec::new());
+        }
+        let found = self.registry.signatures(self.source(), &self.resolved.digest).await;
+        found.map_err(self.failed("look up the signatures"))
     }
 
     /// The signatures at the tag `sha256-<hex>.sig`, as cosign v2 writes them.

@@ -170,9 +170,8 @@ impl Documents {
         // judged comes first: whoever signs the same image a hundred times cannot crowd it out.
         let mut kept = self.evidence;
         kept.merge(&judge::kept_or_none(store, &id));
-        if !kept.is_empty() {
-            big_data.push(judge::keep(&kept).map_err(|_| ImageError::Vanished)?);
-        }
+        let (items, metadata) = judge::keep(store, &id, &resolved.digest, &kept)?;
+        big_data.extend(items);
         Ok(NewImage {
             id,
             names: vec![name],
@@ -180,7 +179,7 @@ impl Documents {
             digest: resolved.digest,
             created: self.created,
             big_data,
-            metadata: "{}".to_owned(),
+            metadata,
         })
     }
 }

@@ -90,7 +90,7 @@ impl Verifier {
         let judge = self.judge.clone();
         let case = blocking(move || Ok(judge.open(about)?)).await?;
         let found = if case.wants_evidence(&reference) {
-            evidence::gather(&self.registry, &reference, &resolved).await
+            evidence::gather(&self.registry, &reference, &resolved, &case).await
         } else {
             Ok(Evidence::default())
         };

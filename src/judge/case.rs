@@ -43,9 +43,24 @@ impl Case {
     /// Whether an answer about `reference` depends on evidence.
     #[must_use]
     pub fn wants_evidence(&self, reference: &Reference) -> bool {
+        self.wants(|policy| policy.needs_evidence(reference))
+    }
+
+    /// Whether an answer about `reference` depends on OpenPGP signatures.
+    #[must_use]
+    pub fn wants_openpgp(&self, reference: &Reference) -> bool {
+        self.wants(|policy| policy.needs_openpgp(reference))
+    }
+
+    /// Whether an answer about `reference` depends on what sigstore's tools attach.
+    #[must_use]
+    pub fn wants_attachments(&self, reference: &Reference) -> bool {
+        self.wants(|policy| policy.needs_attachments(reference))
+    }
+
+    fn wants(&self, what: impl Fn(&Policy) -> bool) -> bool {
         let dry_run = self.dry_run.as_ref().and_then(|loaded| loaded.as_ref().ok());
-        self.needs_evidence(reference)
-            || dry_run.is_some_and(|loaded| loaded.policy.needs_evidence(reference))
+        what(&self.enforced.policy) || dry_run.is_some_and(|loaded| what(&loaded.policy))
     }
 
     /// Whether the answer that decides about `reference` depends on evidence.

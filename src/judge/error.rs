@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::audit::AuditError;
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::judge::shared::SharedError;
 use crate::model::ids::ImageId;
 use crate::policy::PolicyError;
 use crate::policy::Refusal;
@@ -44,6 +45,16 @@ pub enum JudgeError {
         /// Why.
         source: StorageError,
     },
+    /// What is kept with the image as its signatures, for other tools or by them, cannot be read.
+    #[error(
+        "the signatures that are kept with image {image} cannot be read; remove the image and pull it again"
+    )]
+    Shared {
+        /// The image.
+        image: ImageId,
+        /// Why.
+        source: SharedError,
+    },
     /// The evidence kept with the image is damaged.
     #[error("the evidence kept with image {image} is damaged; remove the image and pull it again")]
     Damaged {
@@ -66,7 +77,7 @@ impl JudgeError {
             Self::Unreadable { .. } | Self::Policy(_) => "policy_unusable",
             Self::Namespace(_) => "namespace_invalid",
             Self::Unnamed(_) => "unnamed",
-            Self::Kept { .. } | Self::Damaged { .. } => "evidence_unreadable",
+            Self::Kept { .. } | Self::Shared { .. } | Self::Damaged { .. } => "evidence_unreadable",
             Self::Unrecorded(_) => "not_recorded",
         }
     }
@@ -79,6 +90,7 @@ impl Classify for JudgeError {
             | Self::Unreadable { .. }
             | Self::Policy(_)
             | Self::Unnamed(_)
+            | Self::Shared { .. }
             | Self::Damaged { .. }
             | Self::Unrecorded(_) => Kind::Refused,
             Self::Namespace(source) => source.kind(),

@@ -15,6 +15,7 @@ mod cache;
 mod case;
 mod error;
 mod kept;
+mod shared;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -26,6 +27,7 @@ pub use crate::judge::error::JudgeError;
 pub use crate::judge::kept::keep;
 pub use crate::judge::kept::kept;
 pub use crate::judge::kept::kept_or_none;
+pub use crate::judge::shared::SharedError;
 
 use crate::audit::Audit;
 use crate::judge::cache::Cache;

@@ -11,8 +11,10 @@ use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::policy::Evidence;
 use crate::policy::SimpleSigning;
+use crate::signature::openpgp::claimed;
 use crate::signature::sigstore::CERTIFICATE;
 use crate::signature::sigstore::SET;
+use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
 
 /// A piece of evidence, and what it says of itself.
@@ -53,7 +55,8 @@ impl Evidence {
     #[must_use]
     pub fn claims(&self) -> Vec<Item> {
         let signatures = self.signatures.iter().map(signature);
-        signatures.chain(self.bundles.iter().map(|bytes| bundle(bytes))).collect()
+        let bundles = self.bundles.iter().map(|bytes| bundle(bytes));
+        signatures.chain(bundles).chain(self.openpgp.iter().map(|bytes| openpgp(bytes))).collect()
     }
 }
 
@@ -78,7 +81,7 @@ impl Item {
 fn signature(from: &SimpleSigning) -> Item {
     let mut item = Item::of("cosign signature", &from.payload);
     item.signer = from.annotations.contains_key(CERTIFICATE).then(|| "a certificate".to_owned());
-    match Payload::parse(&from.payload) {
+    match Payload::parse(&from.payload, Kind::Cosign) {
         Ok(payload) => {
             item.subject = Some(payload.digest.to_string());
             item.reference = Some(payload.docker_reference);
@@ -90,6 +93,20 @@ fn signature(from: &SimpleSigning) -> Item {
         let number = |name: &str| set.pointer(name).and_then(Value::as_i64);
         item.time = number("/Payload/integratedTime").and_then(moment);
         item.log_indexes.extend(number("/Payload/logIndex"));
+    }
+    item
+}
+
+fn openpgp(bytes: &[u8]) -> Item {
+    let mut item = Item::of("OpenPGP signature", bytes);
+    match claimed(bytes) {
+        Ok(claimed) => {
+            item.signer = Some(format!("the OpenPGP key {}", claimed.issuer));
+            item.time = OffsetDateTime::from(claimed.time).format(&Rfc3339).ok();
+            item.subject = Some(claimed.payload.digest.to_string());
+            item.reference = Some(claimed.payload.docker_reference);
+        }
+        Err(error) => item.fault = Some(error.to_string()),
     }
     item
 }

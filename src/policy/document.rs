@@ -94,7 +94,24 @@ impl Policy {
     /// Whether the verdict on `reference` may depend on signatures, so that they must be gathered.
     #[must_use]
     pub fn needs_evidence(&self, reference: &Reference) -> bool {
-        self.requirements(reference).1.iter().any(Requirement::needs_evidence)
+        self.needs(reference, |_| true)
+    }
+
+    /// Whether the verdict on `reference` may depend on OpenPGP signatures.
+    #[must_use]
+    pub fn needs_openpgp(&self, reference: &Reference) -> bool {
+        let openpgp = |of: &Requirement| matches!(of, Requirement::SignedBy(_));
+        self.needs(reference, openpgp)
+    }
+
+    /// Whether the verdict on `reference` may depend on what sigstore's tools attach.
+    #[must_use]
+    pub fn needs_attachments(&self, reference: &Reference) -> bool {
+        self.needs(reference, |of| !matches!(of, Requirement::SignedBy(_)))
+    }
+
+    fn needs(&self, reference: &Reference, kind: impl Fn(&Requirement) -> bool) -> bool {
+        self.requirements(reference).1.iter().any(|of| kind(of) && of.needs_evidence())
     }
 
     /// Whether an image that no scope names is accepted without a look.

@@ -3,6 +3,9 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::oci::stored_signature::SigstoreLayer;
+use crate::oci::stored_signature::StoredSignature;
+use crate::signature::sigstore::MEDIA_TYPE;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::sigstore::base64_bytes;
 
@@ -19,6 +22,9 @@ pub struct Evidence {
     /// Sigstore bundles, as they came.
     #[serde(default, with = "bundles")]
     pub bundles: Vec<Vec<u8>>,
+    /// Messages that OpenPGP signs, as they came.
+    #[serde(default, with = "bundles")]
+    pub openpgp: Vec<Vec<u8>>,
 }
 
 impl Evidence {
@@ -29,7 +35,37 @@ impl Evidence {
     /// Whether nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.signatures.is_empty() && self.bundles.is_empty()
+        self.signatures.is_empty() && self.bundles.is_empty() && self.openpgp.is_empty()
+    }
+
+    /// Adds signatures as containers/image keeps them, up to [`Evidence::LIMIT`] of each kind.
+    pub fn add_stored(&mut self, stored: Vec<StoredSignature>) {
+        let mut other = Self::default();
+        for signature in stored {
+            match signature {
+                StoredSignature::OpenPgp(message) => other.openpgp.push(message),
+                StoredSignature::Sigstore(layer) if layer.media_type == MEDIA_TYPE => {
+                    let SigstoreLayer { payload, annotations, media_type: _ } = layer;
+                    other.signatures.push(SimpleSigning { payload, annotations });
+                }
+                // Of a kind that no requirement speaks of.
+                StoredSignature::Sigstore(_) => {}
+            }
+        }
+        self.merge(&other);
+    }
+
+    /// The signatures that containers/image knows, as it keeps them.
+    #[must_use]
+    pub fn stored(&self) -> Vec<StoredSignature> {
+        let sigstore = self.signatures.iter().map(|signature| {
+            StoredSignature::Sigstore(SigstoreLayer {
+                media_type: MEDIA_TYPE.to_owned(),
+                payload: signature.payload.clone(),
+                annotations: signature.annotations.clone(),
+            })
+        });
+        self.openpgp.iter().cloned().map(StoredSignature::OpenPgp).chain(sigstore).collect()
     }
 
     /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind.
@@ -42,6 +78,11 @@ impl Evidence {
         for bundle in &other.bundles {
             if self.bundles.len() < Self::LIMIT && !self.bundles.contains(bundle) {
                 self.bundles.push(bundle.clone());
+            }
+        }
+        for message in &other.openpgp {
+            if self.openpgp.len() < Self::LIMIT && !self.openpgp.contains(message) {
+                self.openpgp.push(message.clone());
             }
         }
     }

@@ -21,7 +21,7 @@ pub(crate) type Read<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 /// Bytes that the policy file carries as base64; line breaks in it do not count.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Inline(Vec<u8>);
+pub(crate) struct Inline(pub(crate) Vec<u8>);
 
 impl TryFrom<String> for Inline {
     type Error = base64::DecodeError;

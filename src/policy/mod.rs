@@ -21,6 +21,7 @@ mod keys;
 pub mod namespace;
 pub mod outline;
 pub mod proof;
+mod reasons;
 mod requirement;
 mod signed_base_layer;
 mod signed_by;
@@ -55,8 +56,8 @@ pub struct Subject<'a> {
 
 /// Judges `subject` by `policy` and all the evidence that was found for it.
 ///
-/// `now` is what remarks on signing times are made against; keys have no time, so no verdict on
-/// them depends on it.
+/// `now` is what remarks on signing times are made against, and when OpenPGP's keys and signatures
+/// may have expired; sigstore's keys have no time, so no verdict on them depends on it.
 #[must_use]
 pub fn evaluate(
     policy: &Policy,

@@ -40,6 +40,8 @@ pub enum What {
     Signature,
     /// A signature as cosign v3 makes it.
     Bundle,
+    /// A signature as GnuPG makes it.
+    OpenPgp,
 }
 
 /// Who made a signature.
@@ -50,6 +52,13 @@ pub enum Signer {
     Key {
         /// The key's file, or the member of the policy that carries it.
         key: String,
+    },
+    /// The owner of an OpenPGP key that the policy names.
+    OpenPgp {
+        /// The fingerprint of the primary key.
+        fingerprint: String,
+        /// The key's file, one of these files, or the member of the policy that carries it.
+        keyring: String,
     },
 }
 
@@ -69,6 +78,8 @@ pub struct ProvenTime {
 pub enum TimeSource {
     /// A transparency log, which signed its entry with it (the SET).
     Log,
+    /// The signer, and nobody else.
+    Signer,
 }
 
 /// An entry of a transparency log.
@@ -94,6 +105,7 @@ impl fmt::Display for Proof {
             What::Nothing => "nothing was checked",
             What::Signature => "signature",
             What::Bundle => "bundle",
+            What::OpenPgp => "OpenPGP signature",
         })?;
         if let Some(signer) = &self.signer {
             write!(out, " by {signer}")?;
@@ -113,6 +125,9 @@ impl fmt::Display for Signer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key { key } => write!(out, "the key in {key}"),
+            Self::OpenPgp { fingerprint, keyring } => {
+                write!(out, "the key {fingerprint} in {keyring}")
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ impl Requirement {
         match kind.as_str() {
             "insecureAcceptAnything" => accept::parse(part).map(|()| Self::AcceptAnything),
             "reject" => accept::parse(part).map(|()| Self::Reject),
-            "signedBy" => SignedBy::parse(part).map(Self::SignedBy),
+            "signedBy" => SignedBy::parse(part, read).map(Self::SignedBy),
             "signedBaseLayer" => signed_base_layer::parse(part).map(|()| Self::SignedBaseLayer),
             "sigstoreSigned" => {
                 SigstoreSigned::parse(part, read).map(|found| Self::SigstoreSigned(Box::new(found)))
@@ -66,9 +66,8 @@ impl Requirement {
     /// Whether it may hold or not by what is found in the registry.
     pub(crate) fn needs_evidence(&self) -> bool {
         match self {
-            Self::AcceptAnything | Self::Reject | Self::SignedBy(_) | Self::SignedBaseLayer => {
-                false
-            }
+            Self::AcceptAnything | Self::Reject | Self::SignedBaseLayer => false,
+            Self::SignedBy(signed) => signed.needs_evidence(),
             Self::SigstoreSigned(signed) => signed.needs_evidence(),
         }
     }
@@ -76,7 +75,8 @@ impl Requirement {
     /// Why it refuses every image, if it does without meaning to.
     pub(crate) fn fault(&self) -> Option<String> {
         match self {
-            Self::AcceptAnything | Self::Reject | Self::SignedBy(_) | Self::SignedBaseLayer => None,
+            Self::AcceptAnything | Self::Reject | Self::SignedBaseLayer => None,
+            Self::SignedBy(signed) => signed.fault(),
             Self::SigstoreSigned(signed) => signed.fault(),
         }
     }
@@ -91,7 +91,7 @@ impl Requirement {
         match self {
             Self::AcceptAnything => accept::anything(),
             Self::Reject => accept::reject(subject),
-            Self::SignedBy(signed) => signed.judge(),
+            Self::SignedBy(signed) => signed.judge(subject, evidence, now),
             Self::SignedBaseLayer => signed_base_layer::judge(),
             Self::SigstoreSigned(signed) => signed.judge(subject, evidence, now),
         }

@@ -1,18 +1,47 @@
-//! `signedBy`: an OpenPGP signature.
+//! `signedBy`: one of the OpenPGP signatures found must be true, for this digest, under an accepted
+//! name, by one of the keys.
+//!
+//! As with sigstore, one good signature is enough, and bad ones beside it do no harm. The keys of
+//! all the files together are one keyring, as in the reference; a file that cannot be used makes
+//! the requirement refuse every image.
+
+use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Deserialize;
+use time::OffsetDateTime;
 
+use crate::failure::chain;
+use crate::policy::Evidence;
 use crate::policy::Outcome;
+use crate::policy::Subject;
 use crate::policy::identity;
+use crate::policy::identity::Identity;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Inline;
+use crate::policy::keys::Read;
+use crate::policy::proof::Proof;
+use crate::policy::proof::ProvenTime;
+use crate::policy::proof::Signer;
+use crate::policy::proof::TimeSource;
+use crate::policy::proof::What;
+use crate::policy::reasons;
+use crate::signature::SignatureError;
+use crate::signature::openpgp;
+use crate::signature::openpgp::Keyring;
 
 /// By whom, and under which name an image must be signed.
 #[derive(Debug)]
-pub(crate) struct SignedBy;
+pub(crate) struct SignedBy {
+    /// Where the keys are: files, or the member of the policy that carries them.
+    source: String,
+    keys: Result<Keyring, String>,
+    identity: Identity,
+}
 
-#[derive(Deserialize)]
+/// What the keys are. Only the first is built, in the reference too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 enum KeyType {
     #[serde(rename = "GPGKeys")]
     GpgKeys,
@@ -24,28 +53,149 @@ enum KeyType {
     SignedByCas,
 }
 
-impl SignedBy {
-    /// Reads the requirement.
-    pub(crate) fn parse(part: &Part<'_>) -> Result<Self, Fault> {
-        let mut members = part.members()?;
-        members.kind()?;
-        if members.take::<KeyType>("keyType")?.is_none() {
-            return Err(part.fault("missing field `keyType`"));
+/// Where keys are, as written.
+enum Source {
+    Files(Vec<String>),
+    Inline(Inline),
+}
+
+impl KeyType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::GpgKeys => "GPGKeys",
+            Self::SignedByGpgKeys => "signedByGPGKeys",
+            Self::Certificates => "X509Certificates",
+            Self::SignedByCas => "signedByX509CAs",
         }
-        let path = members.take::<String>("keyPath")?.is_some_and(|path| !path.is_empty());
-        let paths = members.take::<Vec<String>>("keyPaths")?.is_some();
-        let data = members.take::<Inline>("keyData")?.is_some();
-        identity::take(&mut members)?;
-        members.end()?;
-        if usize::from(path) + usize::from(paths) + usize::from(data) != 1 {
-            let fault = "exactly one of keyPath, keyPaths and keyData must be specified";
-            return Err(part.fault(fault));
+    }
+}
+
+impl Source {
+    fn described(&self) -> String {
+        match self {
+            Self::Files(paths) => paths.join(", "),
+            Self::Inline(_) => "keyData".to_owned(),
         }
-        Ok(Self)
     }
 
-    /// Judges an image.
-    pub(crate) fn judge(&self) -> Outcome {
-        Outcome::not_built("OpenPGP signatures are")
+    fn load(&self, read: Read<'_>) -> Result<Keyring, String> {
+        let mut keyring = Keyring::default();
+        let unusable = |of: &str, error: &(dyn std::error::Error + 'static)| {
+            format!("the keys in {of} cannot be used: {}", chain(error))
+        };
+        match self {
+            Self::Inline(Inline(bytes)) => {
+                keyring.add(bytes).map_err(|error| unusable("keyData", &error))?;
+            }
+            Self::Files(paths) => {
+                for path in paths {
+                    let bytes = read(Path::new(path)).map_err(|error| unusable(path, &error))?;
+                    keyring.add(&bytes).map_err(|error| unusable(path, &error))?;
+                }
+            }
+        }
+        if keyring.is_empty() {
+            return Err(format!("No public keys imported from {:?}", self.described()));
+        }
+        Ok(keyring)
+    }
+}
+
+impl SignedBy {
+    /// Reads the requirement, and the key files that it names.
+    pub(crate) fn parse(part: &Part<'_>, read: Read<'_>) -> Result<Self, Fault> {
+        let mut members = part.members()?;
+        members.kind()?;
+        let Some(key_type) = members.take::<KeyType>("keyType")? else {
+            return Err(part.fault("missing field `keyType`"));
+        };
+        let path = members.take::<String>("keyPath")?.map(|path| Source::Files(vec![path]));
+        let paths = members.take::<Vec<String>>("keyPaths")?.map(Source::Files);
+        let data = members.take::<Inline>("keyData")?.map(Source::Inline);
+        let identity = identity::take(&mut members)?;
+        members.end()?;
+        let mut named = [path, paths, data].into_iter().flatten();
+        let (Some(source), None) = (named.next(), named.next()) else {
+            let fault = "exactly one of keyPath, keyPaths and keyData must be specified";
+            return Err(part.fault(fault));
+        };
+        if let Source::Files(paths) = &source
+            && paths.iter().any(String::is_empty)
+        {
+            return Err(part.fault("a path of a key file is empty"));
+        }
+        let keys = match key_type {
+            KeyType::GpgKeys => source.load(read),
+            other => Err(format!("Unimplemented \"keyType\" value {:?}", other.name())),
+        };
+        Ok(Self { source: source.described(), keys, identity })
+    }
+
+    /// Whether signatures must be looked for.
+    pub(crate) fn needs_evidence(&self) -> bool {
+        self.keys.is_ok()
+    }
+
+    /// Why it refuses every image, if it does.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.keys.as_ref().err().cloned()
+    }
+
+    /// Judges the evidence.
+    pub(crate) fn judge(
+        &self,
+        subject: &Subject<'_>,
+        evidence: &Evidence,
+        now: SystemTime,
+    ) -> Outcome {
+        let keyring = match &self.keys {
+            Ok(keyring) => keyring,
+            Err(fault) => return Outcome::Rejected(fault.clone()),
+        };
+        let mut faults = Vec::new();
+        for message in evidence.openpgp.iter().take(Evidence::LIMIT) {
+            match self.signature(message, keyring, subject, now) {
+                Ok(proof) => return Outcome::accepted(proof),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        Outcome::Rejected(match faults.as_slice() {
+            [] => reasons::NONE.to_owned(),
+            [one] => format!("{}, which {one}", reasons::found(1)),
+            several => {
+                format!("{}: {}", reasons::found(several.len()), reasons::counted(several))
+            }
+        })
+    }
+
+    fn signature(
+        &self,
+        message: &[u8],
+        keyring: &Keyring,
+        subject: &Subject<'_>,
+        now: SystemTime,
+    ) -> Result<Proof, String> {
+        let proven = openpgp::verify(message, keyring, now).map_err(|error| chain(&error))?;
+        let payload = proven.payload;
+        if payload.digest != *subject.manifest_digest {
+            let signed = payload.digest.to_string();
+            return Err(SignatureError::Subject { signed }.to_string());
+        }
+        if !self.identity.accepts(subject.reference, &payload.docker_reference) {
+            let shown = reasons::short(&payload.docker_reference);
+            let by = self.identity.name();
+            return Err(format!(
+                "is for another name: Signature for identity {shown:?} is not accepted by {by}"
+            ));
+        }
+        let time = OffsetDateTime::from(proven.time).unix_timestamp();
+        Ok(Proof {
+            signer: Some(Signer::OpenPgp {
+                fingerprint: proven.fingerprint,
+                keyring: self.source.clone(),
+            }),
+            times: vec![ProvenTime { time, source: TimeSource::Signer }],
+            ..Proof::of(What::OpenPgp)
+        })
     }
 }

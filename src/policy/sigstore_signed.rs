@@ -16,6 +16,10 @@ use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
 use crate::policy::proof::Proof;
+use crate::policy::reasons::NONE;
+use crate::policy::reasons::counted;
+use crate::policy::reasons::found;
+use crate::policy::reasons::short;
 use crate::policy::signer::Named;
 use crate::policy::signer::Ready;
 use crate::policy::signer::Signers;
@@ -24,8 +28,6 @@ use crate::signature::bundle::Bundle;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::statement;
 
-/// What users and their tools look for when an image is not signed at all.
-const NONE: &str = "A signature was required, but no signature exists";
 /// The line that makes bundles acceptable.
 const MATCH_DIGEST: &str = r#""signedIdentity": {"type": "matchSubjectDigest"}"#;
 /// The line that accepts what cosign writes: a repository without a tag.
@@ -180,13 +182,6 @@ impl Judge<'_> {
             }
         };
         let not_ours = self.reason(&SignatureError::NotByAnyKey);
-        let found = |count: usize| {
-            if count == 1 {
-                "1 signature found".to_owned()
-            } else {
-                format!("{count} signatures found")
-            }
-        };
         match reasons {
             [] => format!("{NONE}{beside}"),
             all if all.iter().all(|reason| *reason == not_ours) => {
@@ -196,34 +191,4 @@ impl Judge<'_> {
             several => format!("{}: {}{beside}", found(several.len()), counted(several)),
         }
     }
-}
-
-/// The different reasons, each with how often it was found, in the order of the signatures.
-fn counted(reasons: &[String]) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for reason in reasons {
-        match counts.iter_mut().find(|(known, _)| known == reason) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((reason, 1)),
-        }
-    }
-    let different = counts.len();
-    let mut parts: Vec<String> =
-        counts.iter().take(6).map(|(reason, count)| number(reason, *count)).collect();
-    if different > parts.len() {
-        parts.push("and others".to_owned());
-    }
-    parts.join(", ")
-}
-
-fn number(reason: &str, count: usize) -> String {
-    match reason.strip_prefix("is ") {
-        Some(rest) if count > 1 => format!("{count} are {rest}"),
-        _ => format!("{count} {reason}"),
-    }
-}
-
-/// The beginning of a text that a stranger wrote.
-fn short(text: &str) -> String {
-    text.chars().take(300).collect()
 }

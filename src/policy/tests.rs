@@ -1,6 +1,7 @@
 //! What an administrator writes, what an attacker tries, and the words in between.
 
 mod language;
+mod signed_by;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -85,11 +86,12 @@ impl Node {
 }
 
 fn found(payload: Vec<u8>, annotations: BTreeMap<String, String>) -> Evidence {
-    Evidence { signatures: vec![SimpleSigning { payload, annotations }], bundles: Vec::new() }
+    let signatures = vec![SimpleSigning { payload, annotations }];
+    Evidence { signatures, ..Evidence::default() }
 }
 
 fn bundled(bundle: Vec<u8>) -> Evidence {
-    Evidence { signatures: Vec::new(), bundles: vec![bundle] }
+    Evidence { bundles: vec![bundle], ..Evidence::default() }
 }
 
 fn judge(policy: &Policy, image: &str, evidence: &Evidence) -> Result<Vec<String>, String> {
@@ -387,8 +389,6 @@ fn what_is_not_built_is_refused_and_says_so() {
     let signed = node.signed(&node.shop, IMAGE, DIGEST);
     let fulcio = r#"{"caData":"AAAA","oidcIssuer":"https://i","subjectEmail":"a@b.c"}"#;
     for requirement in [
-        r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/keys/shop.gpg"}"#.to_owned(),
-        r#"{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}"#.to_owned(),
         format!(r#"{{"type":"sigstoreSigned","fulcio":{fulcio},"rekorPublicKeyData":"AAAA"}}"#),
         r#"{"type":"sigstoreSigned","pki":{"caRootsData":"AAAA","subjectEmail":"a@b.c"}}"#
             .to_owned(),

@@ -111,11 +111,6 @@ impl Outcome {
     pub(crate) fn accepted(proof: Proof) -> Self {
         Self::Accepted(Box::new(proof))
     }
-
-    /// The refusal for what the language has and this program has not.
-    pub(crate) fn not_built(what: &str) -> Self {
-        Self::Rejected(format!("{what} not supported by this version yet"))
-    }
 }
 
 impl fmt::Display for Judged {

@@ -9,6 +9,8 @@
     reason = "a story that cannot go on has failed"
 )]
 
+#[path = "../support/gpg.rs"]
+mod gpg;
 #[path = "../support/images.rs"]
 mod images;
 #[path = "../support/keys.rs"]
@@ -34,6 +36,7 @@ mod layers;
 mod limits;
 mod mounts;
 mod network;
+mod openpgp;
 mod pause;
 mod pods;
 mod policy;

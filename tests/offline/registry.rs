@@ -2,6 +2,7 @@
 
 mod blobs;
 mod credentials;
+mod lookaside;
 mod referrers;
 mod tls;
 

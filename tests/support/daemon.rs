@@ -228,6 +228,7 @@ impl Daemon {
         command.stdout(log.try_clone().expect("the log")).stderr(log);
         // What the developer's shell says is not part of the story.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home"));
         // A signal for the group of `cargo test` ends the story, and the story ends the daemon.
         command.process_group(0);
         self.process = Some(command.spawn().expect("the daemon"));

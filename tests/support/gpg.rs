@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run the real program")]
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
@@ -35,8 +36,9 @@ impl Gpg {
     /// A home without keys.
     pub fn new() -> Self {
         // Short, because the agent's socket lies in it.
-        let home = tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").expect("a directory");
-        Self { home }
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("gpg").permissions(std::fs::Permissions::from_mode(0o700));
+        Self { home: builder.tempdir_in("/tmp").expect("a directory") }
     }
 
     /// The home, for `GNUPGHOME`.

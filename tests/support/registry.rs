@@ -59,12 +59,22 @@ pub struct Setup {
     pub ranges: bool,
     /// How many referrers a page has.
     pub page: usize,
+    /// Whether it says that it keeps signatures itself.
+    pub signatures: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let guard = Guard::Open;
-        Self { guard, realm: None, tls: None, referrers: true, ranges: true, page: 100 }
+        Self {
+            guard,
+            realm: None,
+            tls: None,
+            referrers: true,
+            ranges: true,
+            page: 100,
+            signatures: false,
+        }
     }
 }
 
@@ -124,6 +134,8 @@ struct Content {
     tags: BTreeMap<(String, String), Digest>,
     /// Scope by token.
     tokens: BTreeMap<String, String>,
+    /// By path, beside the registry.
+    files: BTreeMap<String, Bytes>,
     issued: usize,
     faults: Vec<(String, Fault, usize)>,
     seen: Vec<Seen>,
@@ -221,6 +233,11 @@ impl TestRegistry {
         let key = (repository.to_owned(), digest.clone());
         let value = (media_type::OCI_MANIFEST.to_owned(), bytes.into());
         self.content().manifests.insert(key, value);
+    }
+
+    /// Serves a file beside the registry, as a web server does.
+    pub fn put_file(&self, path: &str, bytes: impl Into<Bytes>) {
+        self.content().files.insert(path.to_owned(), bytes.into());
     }
 
     /// Misbehaves for the next `times` requests whose path has this in it.

@@ -129,7 +129,11 @@ fn answer(shared: &Shared, request: &Request) -> Response<Body> {
         return token(shared, request.headers(), query);
     }
     let Some(rest) = path.strip_prefix("/v2/") else {
-        return plain(404, "404 page not found".to_owned());
+        let file = shared.content.lock().unwrap().files.get(path).cloned();
+        return match file {
+            Some(bytes) => Response::new(Body::from(bytes)),
+            None => plain(404, "404 page not found".to_owned()),
+        };
     };
     let part = ["/manifests/", "/blobs/", "/referrers/"]
         .into_iter()
@@ -139,7 +143,14 @@ fn answer(shared: &Shared, request: &Request) -> Response<Body> {
         return unauthorized(shared, repository);
     }
     match part {
-        None if rest.is_empty() => plain(200, "{}".to_owned()),
+        None if rest.is_empty() => {
+            let mut answer = plain(200, "{}".to_owned());
+            if shared.setup.signatures {
+                let one = header::HeaderValue::from_static("1");
+                answer.headers_mut().insert("x-registry-supports-signatures", one);
+            }
+            answer
+        }
         Some((name, "/manifests/", which)) => manifest(shared, name, which),
         Some((_, "/blobs/", which)) => blob(shared, which, request.headers()),
         Some((name, "/referrers/", which)) if shared.setup.referrers => {

@@ -230,12 +230,6 @@ fn requirements_that_are_not_built_are_strict_too() {
         in_default(
             r#"{"type":"sigstoreSigned","pki":{"caRootsPath":"/a","subjectEmail":"e"},"rekorPublicKeyPath":"/b"}"#,
         ),
-        in_default(r#"{"type":"signedBy","keyPath":"/k"}"#),
-        in_default(r#"{"type":"signedBy","keyType":"GPG","keyPath":"/k"}"#),
-        in_default(r#"{"type":"signedBy","keyType":"GPGKeys"}"#),
-        in_default(r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k","keyPaths":["/l"]}"#),
-        in_default(r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k","keyDatas":[]}"#),
-        in_default(r#"{"type":"signedBaseLayer"}"#),
     ] {
         refused(&text);
     }

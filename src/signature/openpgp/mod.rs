@@ -134,6 +134,30 @@ fn prove(
     Err(fault)
 }
 
+/// What a signature says of itself, with nothing proven.
+#[derive(Debug)]
+pub struct Claimed {
+    /// What is signed.
+    pub payload: Payload,
+    /// The fingerprint or the ID of the key.
+    pub issuer: String,
+    /// When it was signed.
+    pub time: SystemTime,
+}
+
+/// Reads what a signed message claims; to be shown, and never to be believed.
+///
+/// # Errors
+///
+/// [`SignatureError`] when it is no signed message with a payload.
+pub fn claimed(message: &[u8]) -> Result<Claimed, SignatureError> {
+    let Message { text, signature } = Message::open(message).map_err(OpenPgpError::Message)?;
+    let payload = Payload::parse(&text, Kind::Atomic)?;
+    let seconds = certificate::created(&signature);
+    let time = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    Ok(Claimed { payload, issuer: issuer(&signature), time })
+}
+
 /// A text, and a signature that claims to be of it.
 struct Claim<'a> {
     text: &'a [u8],
