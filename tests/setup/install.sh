@@ -48,6 +48,9 @@ run() {
 tests() {
   need podman podman
   need skopeo skopeo
+  need gpg gpg
+  need gpgconf gpgconf
+  need gpg-agent gpg-agent
   need buildah buildah
   need newuidmap uidmap
   need pgrep procps

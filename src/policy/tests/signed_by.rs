@@ -257,16 +257,17 @@ fn what_is_asked_for_is_looked_for_and_nothing_else() {
     let node = Node::new();
     let reference: Reference = IMAGE.parse().unwrap();
     let sigstore = r#"{"type":"sigstoreSigned","keyPath":"/keys/none"}"#;
-    for (requirements, openpgp) in [
-        (by(SHOP), true),
-        (by(r#""keyPath":"/keys/none""#), false),
-        (sigstore.to_owned(), false),
-        (r#"{"type":"reject"}"#.to_owned(), false),
+    for (requirements, openpgp, attachments) in [
+        (by(SHOP), true, false),
+        (by(r#""keyPath":"/keys/none""#), false, false),
+        (sigstore.to_owned(), false, true),
+        (r#"{"type":"reject"}"#.to_owned(), false, false),
+        (format!("{}, {sigstore}", by(SHOP)), true, true),
     ] {
         let policy = node.parse(&requirements).unwrap();
         assert_eq!(policy.needs_openpgp(&reference), openpgp, "{requirements}");
-        assert_eq!(policy.needs_evidence(&reference), openpgp, "{requirements}");
-        assert!(!policy.needs_attachments(&reference), "{requirements}");
+        assert_eq!(policy.needs_attachments(&reference), attachments, "{requirements}");
+        assert_eq!(policy.needs_evidence(&reference), openpgp || attachments, "{requirements}");
     }
 }
 
