@@ -101,7 +101,11 @@ pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
 /// Our own events from `level` on; those of libraries no finer than warnings, unless all is wanted.
 fn shown(level: LevelFilter) -> Targets {
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
-    Targets::new().with_default(others).with_targets([("crioxide", level), ("crio", level)])
+    Targets::new()
+        .with_default(others)
+        .with_targets([("crioxide", level), ("crio", level)])
+        // It writes what strangers sent, as long as it is; what is wrong with it is in our errors.
+        .with_target("pgp", LevelFilter::OFF)
 }
 
 fn layer<S, W>(lines: Lines, writer: W) -> impl Layer<S>

@@ -12,6 +12,7 @@ use crate::judge::account::Answer;
 use crate::judge::cache::Loaded;
 use crate::oci::reference::Reference;
 use crate::policy::Evidence;
+use crate::policy::Policy;
 use crate::policy::Subject;
 use crate::policy::Verdict;
 

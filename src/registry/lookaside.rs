@@ -159,7 +159,6 @@ async fn fetch(
 /// What a registry with `X-Registry-Supports-Signatures` answers, as OpenShift's does.
 #[derive(Deserialize)]
 struct List {
-    #[serde(default)]
     signatures: Option<Vec<Entry>>,
 }
 

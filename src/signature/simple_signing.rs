@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
+use serde_json::Value;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
@@ -83,6 +84,14 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Optiona
     Option::deserialize(deserializer)
 }
 
+/// Whether the parts that decide are objects: serde would take a list of their members, too.
+fn has_named_members(bytes: &[u8]) -> bool {
+    let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let critical = document.get("critical").unwrap_or(&Value::Null);
+    let parts = [critical.get("image"), critical.get("identity"), Some(critical)];
+    parts.into_iter().all(|part| part.is_some_and(Value::is_object))
+}
+
 impl Payload {
     /// Reads a payload whose signature was verified.
     ///
@@ -91,6 +100,10 @@ impl Payload {
     /// [`SignatureError`] when it is anything else than the document of this kind.
     pub fn parse(bytes: &[u8], expected: Kind) -> Result<Self, SignatureError> {
         let document: Document = strict_json::parse(bytes).map_err(SignatureError::Payload)?;
+        if !has_named_members(bytes) {
+            let fault = serde_json::Error::custom("a list stands where an object must");
+            return Err(SignatureError::Payload(fault));
+        }
         if document.optional.is_none() && expected == Kind::Atomic {
             let fault = serde_json::Error::custom("optional is null");
             return Err(SignatureError::Payload(fault));
