@@ -15,6 +15,7 @@ use crate::policy::Evidence;
 use crate::policy::Policy;
 use crate::policy::PolicyError;
 use crate::policy::Subject;
+use crate::policy::Verdict;
 use crate::policy::evaluate;
 use crate::policy::tests::DIGEST;
 use crate::policy::tests::IMAGE;
@@ -56,14 +57,18 @@ impl Node {
 
     /// Judges `IMAGE` by these requirements.
     fn judge(&self, requirements: &str, evidence: &Evidence) -> Result<String, String> {
+        let verdict = self.verdict(requirements, evidence);
+        let verdict = verdict.allowed().map_err(|refusal| refusal.to_string())?;
+        let by: Vec<String> = verdict.requirements.iter().map(ToString::to_string).collect();
+        Ok(by.join("; "))
+    }
+
+    fn verdict(&self, requirements: &str, evidence: &Evidence) -> Verdict {
         let policy = self.parse(requirements).unwrap_or_else(|error| panic!("{error}"));
         let reference: Reference = IMAGE.parse().unwrap();
         let manifest_digest: Digest = DIGEST.parse().unwrap();
         let subject = Subject { reference: &reference, manifest_digest: &manifest_digest };
-        let verdict = evaluate(&policy, &subject, evidence, SystemTime::now());
-        let verdict = verdict.allowed().map_err(|refusal| refusal.to_string())?;
-        let by: Vec<String> = verdict.requirements.iter().map(ToString::to_string).collect();
-        Ok(by.join("; "))
+        evaluate(&policy, &subject, evidence, SystemTime::now())
     }
 
     fn signed(&self, key: &str, name: &str, digest: &str) -> Vec<u8> {
@@ -269,6 +274,35 @@ fn what_is_asked_for_is_looked_for_and_nothing_else() {
         assert_eq!(policy.needs_attachments(&reference), attachments, "{requirements}");
         assert_eq!(policy.needs_evidence(&reference), openpgp || attachments, "{requirements}");
     }
+}
+
+#[test]
+fn a_verdict_on_keys_that_expire_is_found_anew_each_time() {
+    let node = Node::new();
+    let verdict = node.verdict(&by(SHOP), &node.good());
+    assert!(verdict.allows() && !verdict.is_timeless());
+    assert_eq!(verdict.cause(), "allowed");
+    for (evidence, cause) in [
+        (Evidence::default(), "no_signature"),
+        (found(vec![node.signed(&node.other, IMAGE, DIGEST)]), "wrong_signer"),
+        (found(vec![node.signed(&node.shop, IMAGE, OTHER)]), "other_digest"),
+        (found(vec![node.signed(&node.shop, "q.io/a:1", DIGEST)]), "other_name"),
+        (found(vec![b"rubbish".to_vec()]), "malformed"),
+    ] {
+        assert_eq!(node.verdict(&by(SHOP), &evidence).cause(), cause);
+    }
+}
+
+#[test]
+fn what_is_kept_says_what_it_claims() {
+    let node = Node::new();
+    let claims = node.good().claims();
+    assert_eq!(claims[0].kind, "OpenPGP signature");
+    assert_eq!(claims[0].subject.as_deref(), Some(DIGEST));
+    assert_eq!(claims[0].reference.as_deref(), Some(IMAGE));
+    assert_eq!(claims[0].signer, Some(format!("the OpenPGP key {}", node.shop)));
+    assert!(claims[0].time.is_some());
+    assert!(found(vec![b"rubbish".to_vec()]).claims()[0].fault.is_some());
 }
 
 #[test]
