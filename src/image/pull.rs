@@ -66,7 +66,7 @@ impl Images {
             namespace: request.pod.as_ref().map(|pod| pod.namespace.clone()),
         };
         let parts = Arc::clone(&self.parts);
-        let work = || async move {
+        let work = |_| async move {
             let pulled = parts.pull(&request).await;
             if pulled.is_err() {
                 parts.collect().await;

@@ -11,6 +11,7 @@ pub mod quantity;
 pub mod resources;
 pub mod sandbox;
 pub mod security;
+pub mod signal;
 pub mod stats;
 pub mod streams;
 pub mod undo;
