@@ -32,6 +32,7 @@ use super::conf::NetworkConf;
 use super::conf::Version;
 use super::error::NetworkError;
 use super::host_ports::HostPorts;
+use super::plugin;
 use super::plugin::Plugins;
 use super::select;
 use super::select::Select;
@@ -68,7 +69,11 @@ impl Shared {
             select: Select::new(settings.conf_dir, settings.default_network),
             cache: Cache::new(settings.cache_dir),
             namespaces: settings.namespaces_dir,
-            host_ports: HostPorts::new(settings.host_ports, settings.localnet_note),
+            host_ports: HostPorts::new(
+                settings.host_ports,
+                settings.localnet_note,
+                settings.tool_dirs,
+            ),
             turns: Turns::default(),
             gate: RwLock::default(),
             attached: Mutex::default(),
@@ -111,6 +116,9 @@ impl Shared {
     }
 
     pub(super) async fn detach(&self, pod: &PodNetwork) -> Result<Change, NetworkError> {
+        if !locked(&self.attached).contains(&pod.id) {
+            plugin::end_orphans(&pod.id).await;
+        }
         // First of all: nothing may be led to an address that is given back.
         self.host_ports.close(&pod.id).await;
         let alive = namespace::is_pinned(&pod.netns);

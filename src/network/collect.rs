@@ -15,6 +15,7 @@ use super::attachment::Attachment;
 use super::attachment::INTERFACE;
 use super::chain;
 use super::error::NetworkError;
+use super::plugin;
 
 /// How long the plugins of a network may take, as the reference has it.
 const COLLECT_TIME: Duration = Duration::from_secs(30);
@@ -125,6 +126,7 @@ impl Shared {
     }
 
     async fn collect_one(&self, mut attachment: Attachment) -> Result<(), NetworkError> {
+        plugin::end_orphans(&attachment.id).await;
         let path = self.cache.path(&attachment);
         attachment.netns = attachment.netns.filter(|netns| namespace::is_pinned(netns));
         self.detach_one(attachment).await?;

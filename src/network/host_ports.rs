@@ -19,6 +19,8 @@ mod programs;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -37,6 +39,7 @@ use claims::Claims;
 use claims::Family;
 use claims::Forward;
 use localnet::Localnet;
+use programs::Programs;
 
 /// The ports of the node that lead into pods.
 #[derive(Debug)]
@@ -47,6 +50,7 @@ pub(super) struct HostPorts {
     /// The families whose rules may not be what the claims say. Whoever makes rules holds it.
     stale: tokio::sync::Mutex<BTreeSet<Family>>,
     localnet: Localnet,
+    programs: Programs,
     tool: OnceCell<Tool>,
 }
 
@@ -58,14 +62,16 @@ enum Tool {
 }
 
 impl HostPorts {
-    /// None yet. The file notes what was changed beside the rules.
-    pub(super) fn new(enabled: bool, note: PathBuf) -> Self {
+    /// None yet. The file notes what was changed beside the rules; the directories are those of the
+    /// tools, where the environment does not say.
+    pub(super) fn new(enabled: bool, note: PathBuf, tools: Option<Vec<PathBuf>>) -> Self {
         Self {
             enabled,
             claims: Mutex::default(),
             // Nobody knows what an earlier daemon left.
             stale: tokio::sync::Mutex::new(BTreeSet::from(Family::ALL)),
             localnet: Localnet::new(note),
+            programs: Programs::new(tools),
             tool: OnceCell::new(),
         }
     }
@@ -123,6 +129,13 @@ impl HostPorts {
         forget_flows(forwards, |forward, flow| flow.answerer == forward.to.ip()).await;
     }
 
+    /// Takes nothing for granted any more: the next settling makes all rules there should be.
+    pub(super) async fn doubt(&self) {
+        if Family::ALL.iter().any(|family| !locked(&self.claims).forwards(*family).is_empty()) {
+            self.stale.lock().await.extend(Family::ALL);
+        }
+    }
+
     /// Makes the rules what they should be, as far as that is not known to be so.
     pub(super) async fn settle(&self) -> Result<(), HostPortError> {
         if self.enabled { self.apply(&[]).await } else { Ok(()) }
@@ -140,7 +153,9 @@ impl HostPorts {
             }
             match self.tool().await {
                 Ok(Tool::Nft(program)) => nft::replace(program, family, &forwards).await?,
-                Ok(Tool::Iptables) => iptables::replace(family, &forwards).await?,
+                Ok(Tool::Iptables) => {
+                    iptables::replace(&self.programs, family, &forwards).await?;
+                }
                 // Without a tool there are no rules that could be left.
                 Err(_) if forwards.is_empty() => {}
                 Err(error) => return Err(error),
@@ -151,20 +166,36 @@ impl HostPorts {
     }
 
     async fn tool(&self) -> Result<&Tool, HostPortError> {
-        self.tool.get_or_try_init(choose).await
+        self.tool.get_or_try_init(|| choose(&self.programs)).await
     }
 }
 
-/// nftables where it works, iptables elsewhere.
-async fn choose() -> Result<Tool, HostPortError> {
-    let nft = match programs::find("nft") {
-        Some(program) => match nft::check(&program).await {
-            Ok(()) => return Ok(Tool::Nft(program)),
+/// nftables where it works, iptables elsewhere. An earlier daemon may have had the other one, whose
+/// rules would lead to its pods for ever.
+async fn choose(programs: &Programs) -> Result<Tool, HostPortError> {
+    let program = programs.find("nft");
+    let nft = match &program {
+        Some(program) => match nft::check(program).await {
+            Ok(()) => {
+                for family in Family::ALL {
+                    // Without a working iptables there is nothing of it.
+                    if let Err(error) = iptables::replace(programs, family, &[]).await {
+                        let error = chain(&error);
+                        tracing::debug!(error, "iptables was not asked for earlier rules");
+                    }
+                }
+                return Ok(Tool::Nft(program.clone()));
+            }
             Err(error) => chain(&error),
         },
         None => "not installed".to_owned(),
     };
-    let iptables = match iptables::check(Family::V4).await {
+    for any in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+        if let Err(error) = netlink::remove_nft_table(any, nft::TABLE) {
+            tracing::warn!(%error, "rules of an earlier daemon's nft may be left");
+        }
+    }
+    let iptables = match iptables::check(programs, Family::V4).await {
         Ok(()) => {
             tracing::info!(nft, "host ports are made with iptables");
             return Ok(Tool::Iptables);

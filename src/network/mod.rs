@@ -78,6 +78,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether host ports are made, or left to others.
     pub host_ports: bool,
+    /// The directories of nft and iptables; `None` looks where the environment says.
+    pub tool_dirs: Option<Vec<PathBuf>>,
     /// The file that notes which interfaces may carry packets from 127.0.0.1; gone after a reboot.
     pub localnet_note: PathBuf,
 }
@@ -238,6 +240,12 @@ impl Network {
     /// [`HostPortError`]; it is to be tried again.
     pub async fn settle(&self) -> Result<(), HostPortError> {
         self.shared.host_ports.settle().await
+    }
+
+    /// Takes the rules for host ports for lost, as when somebody flushed the node's: the next
+    /// [`Network::settle`] makes them all.
+    pub async fn doubt(&self) {
+        self.shared.host_ports.doubt().await;
     }
 
     /// The addresses that a sandbox was given, also by an earlier daemon or the reference.

@@ -15,9 +15,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::model::ids::SandboxId;
 use crate::sys::process::Command;
 use crate::sys::process::Output;
 use crate::sys::process::ProcessError;
+use crate::sys::process::Stranger;
 use crate::sys::process::readable;
 
 use super::attachment::Attachment;
@@ -210,6 +212,17 @@ impl Plugins {
             None => {}
         }
         all
+    }
+}
+
+/// Ends the plugins that an earlier daemon left running for a sandbox when it was killed: they would
+/// work on beside those that are asked now, or hang for ever.
+pub(super) async fn end_orphans(id: &SandboxId) {
+    let variable = format!("CNI_CONTAINERID={id}");
+    let found = tokio::task::spawn_blocking(move || Stranger::with_variable(&variable)).await;
+    for plugin in found.unwrap_or_default() {
+        tracing::warn!(sandbox = %id, pid = plugin.pid(), "a CNI plugin of an earlier daemon is ended");
+        plugin.kill().await;
     }
 }
 

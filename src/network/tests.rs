@@ -92,6 +92,7 @@ exit 0
             timeout: Duration::from_secs(10),
             host_ports: false,
             localnet_note: self.path("localnet"),
+            tool_dirs: None,
         }
     }
 

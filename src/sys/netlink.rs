@@ -1,10 +1,11 @@
-//! Asks the kernel about routes and tracked connections over netlink, where `/proc` does not tell.
+//! Asks the kernel about routes, tracked connections and tables of nftables over netlink, where `/proc`
+//! does not tell and no program may be at hand.
 //!
 //! Messages are written and read as bytes: a length, a kind, and attributes that have lengths of
 //! their own. Every length is checked against what is there; what does not fit ends the reading.
 //!
-//! Facts: netlink(7), rtnetlink(7), and the kernel's uapi headers linux/netlink.h, linux/rtnetlink.h
-//! and linux/netfilter/nfnetlink_conntrack.h.
+//! Facts: netlink(7), rtnetlink(7), and the kernel's uapi headers linux/netlink.h, linux/rtnetlink.h,
+//! linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h and nf_tables.h.
 
 use std::io;
 use std::net::IpAddr;
@@ -53,6 +54,13 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 /// `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` are no part of an attribute's kind.
 const KIND_MASK: u16 = 0x3fff;
 const NESTED: u16 = 0x8000;
+
+/// A change of tables is a batch: a beginning, the changes, an end.
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const NFT_SUBSYSTEM: u16 = 10;
+const NFT_DELETE_TABLE: u16 = (NFT_SUBSYSTEM << 8) | 2;
+const NFTA_TABLE_NAME: u16 = 1;
 
 const IPS_SRC_NAT: u32 = 1 << 4;
 const IPS_DST_NAT: u32 = 1 << 5;
@@ -129,6 +137,34 @@ pub fn forget_flows(like: IpAddr, stale: impl Fn(&Flow) -> bool) -> io::Result<u
         }
     }
     Ok(found.len())
+}
+
+/// Removes a table of nftables with all that is in it, of the address family of `like`; that there is
+/// none, or no nftables, is fine.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn remove_nft_table(like: IpAddr, name: &str) -> io::Result<()> {
+    let [high, low] = NFT_SUBSYSTEM.to_be_bytes();
+    let around = [0, 0, high, low];
+    let mut body = vec![family(like), 0, 0, 0];
+    let mut text = name.as_bytes().to_vec();
+    text.push(0);
+    attribute(&mut body, NFTA_TABLE_NAME, &text);
+    let mut socket = Socket::open(Some(netlink::NETFILTER))?;
+    let messages: [(u16, u16, &[u8]); 3] =
+        [(BATCH_BEGIN, 0, &around), (NFT_DELETE_TABLE, NLM_F_ACK, &body), (BATCH_END, 0, &around)];
+    match socket.send(&messages).and_then(|()| socket.receive(|_| Ok(()))) {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.kind() == io::ErrorKind::Unsupported
+                || error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn flow(attributes: &[u8]) -> Option<Flow> {
@@ -221,19 +257,34 @@ impl Socket {
         kind: u16,
         flags: u16,
         body: &[u8],
-        mut each: impl FnMut(&[u8]) -> io::Result<()>,
+        each: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.send(&[(kind, flags, body)])?;
+        self.receive(each)
+    }
+
+    /// Sends messages, each with its kind and flags, as one request.
+    fn send(&mut self, messages: &[(u16, u16, &[u8])]) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
-        let length = u32::try_from(HEADER + body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut message = Vec::with_capacity(HEADER + body.len());
-        message.extend(length.to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
-        message.extend(self.sequence.to_ne_bytes());
-        message.extend(0_u32.to_ne_bytes());
-        message.extend(body);
+        let mut request = Vec::new();
+        for (kind, flags, body) in messages {
+            let length = HEADER + body.len();
+            let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
+            request.extend(length.to_ne_bytes());
+            request.extend(kind.to_ne_bytes());
+            request.extend((NLM_F_REQUEST | flags).to_ne_bytes());
+            request.extend(self.sequence.to_ne_bytes());
+            request.extend(0_u32.to_ne_bytes());
+            request.extend(*body);
+            request.resize(request.len().next_multiple_of(4), 0);
+        }
         let kernel = SocketAddrNetlink::new(0, 0);
-        rustix::net::sendto(&self.socket, &message, SendFlags::empty(), &kernel)?;
+        rustix::net::sendto(&self.socket, &request, SendFlags::empty(), &kernel)?;
+        Ok(())
+    }
+
+    /// Reads the answer to the last request.
+    fn receive(&self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
             let (_, length) = rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::TRUNC)?;

@@ -119,9 +119,12 @@ fn all_kinds() -> Vec<PortMapping> {
     ]
 }
 
-async fn a_port_answers_from_everywhere() {
+/// What a node without nft has.
+const IPTABLES: [&str; 4] = ["iptables", "iptables-restore", "ip6tables", "ip6tables-restore"];
+
+async fn a_port_answers_from_everywhere(network: impl Fn(&Node) -> Network) {
     let node = Node::new("1.0.0", &[]);
-    let network = node.network();
+    let network = network(&node);
     let outside = outside(&node);
     let (other, other_netns) = node.pod();
     network.add(&other).await.unwrap();
@@ -139,8 +142,82 @@ async fn a_port_answers_from_everywhere() {
 #[test]
 fn a_host_port_answers_from_everywhere() {
     if can() {
-        net::in_own_network(a_port_answers_from_everywhere);
+        net::in_own_network(|| a_port_answers_from_everywhere(Node::network));
     }
+}
+
+#[test]
+fn a_host_port_answers_from_everywhere_where_nft_is_missing() {
+    if can() {
+        let iptables = |node: &Node| node.network_with_tools(&IPTABLES);
+        net::in_own_network(|| a_port_answers_from_everywhere(iptables));
+    }
+}
+
+/// The chains of ours that iptables has, and the tables that nft has.
+fn rules_by_tool() -> [bool; 3] {
+    let has = |program: &str| host::run(program, &[]).contains("KUBE-HOSTPORTS");
+    let nft = host::run("nft", &["list", "tables"]).contains("crio-hostports");
+    [has("iptables-save"), has("ip6tables-save"), nft]
+}
+
+#[test]
+fn rules_of_the_other_tool_go_when_a_later_daemon_has_another() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let node = Node::new("1.0.0", &[]);
+        let first = node.network();
+        let (pod, _netns) = serving(&node, &first, "here", &[tcp("", 18080)]).await;
+        assert_eq!(rules_by_tool(), [false, false, true]);
+        let addresses = first.cached(&pod.id).unwrap().unwrap();
+        drop(first);
+        for (tools, expected) in [
+            (&IPTABLES[..], [true, true, false]),
+            (
+                &["nft", "iptables", "iptables-restore", "ip6tables", "ip6tables-restore"][..],
+                [false, false, true],
+            ),
+        ] {
+            let later = node.network_with_tools(tools);
+            later.adopt(&pod, &addresses.ips);
+            later.settle().await.unwrap();
+            assert_eq!(rules_by_tool(), expected);
+            assert_eq!(net::ask(Ipv4Addr::LOCALHOST, 18080).unwrap(), "here");
+        }
+        let last = node.network();
+        last.adopt(&pod, &addresses.ips);
+        last.remove(&pod).await.unwrap();
+        node.assert_nothing_left();
+    });
+}
+
+#[test]
+fn rules_that_somebody_flushed_come_back() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        for (tools, flush) in [
+            (&["nft"][..], &["nft", "delete", "table", "ip", "crio-hostports"][..]),
+            (&IPTABLES[..], &["iptables", "-t", "nat", "-F", "KUBE-HOSTPORTS"][..]),
+        ] {
+            let node = Node::new("1.0.0", &[]);
+            let network = node.network_with_tools(tools);
+            let (pod, _netns) = serving(&node, &network, "here", &[tcp("", 18080)]).await;
+            assert_eq!(net::ask(Ipv4Addr::LOCALHOST, 18080).unwrap(), "here");
+            host::run(flush[0], &flush[1..]);
+            assert!(net::ask(Ipv4Addr::LOCALHOST, 18080).is_err());
+            network.settle().await.unwrap();
+            assert!(net::ask(Ipv4Addr::LOCALHOST, 18080).is_err(), "nobody has told it yet");
+            network.doubt().await;
+            network.settle().await.unwrap();
+            assert_eq!(net::ask(Ipv4Addr::LOCALHOST, 18080).unwrap(), "here", "{tools:?}");
+            network.remove(&pod).await.unwrap();
+            assert_eq!(rules_by_tool(), [false; 3]);
+        }
+    });
 }
 
 #[test]

@@ -59,6 +59,22 @@ impl Node {
     }
 
     pub(crate) fn network(&self) -> Network {
+        self.network_with(None)
+    }
+
+    /// The network of a node that has only these tools for rules.
+    pub(crate) fn network_with_tools(&self, tools: &[&str]) -> Network {
+        let directory = self.path("tools");
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).unwrap();
+        for tool in tools {
+            let program = host::program(tool).unwrap();
+            std::os::unix::fs::symlink(program, directory.join(tool)).unwrap();
+        }
+        self.network_with(Some(vec![directory]))
+    }
+
+    fn network_with(&self, tool_dirs: Option<Vec<PathBuf>>) -> Network {
         Network::new(Settings {
             conf_dir: self.path("conf"),
             plugin_dirs: vec![self.path("bin"), host::cni_directory().unwrap()],
@@ -68,6 +84,7 @@ impl Node {
             timeout: Duration::from_secs(60),
             host_ports: true,
             localnet_note: self.path("localnet"),
+            tool_dirs,
         })
         .unwrap()
     }

@@ -17,6 +17,7 @@ use super::claims::Family;
 use super::claims::Forward;
 use super::error::HostPortError;
 use super::programs;
+use super::programs::Programs;
 
 const PORTS: &str = "KUBE-HOSTPORTS";
 const MASQUERADE: &str = "CRIO-HOSTPORTS-MASQ";
@@ -54,24 +55,29 @@ fn chains(family: Family) -> Vec<Chain> {
 }
 
 /// Whether the family's iptables works on this node.
-pub(super) async fn check(family: Family) -> Result<(), HostPortError> {
-    run(family, "", &["-t", "nat", "-S", "PREROUTING"], "").await?.success()?;
+pub(super) async fn check(programs: &Programs, family: Family) -> Result<(), HostPortError> {
+    run(programs, (family, ""), &["-t", "nat", "-S", "PREROUTING"], "").await?.success()?;
     Ok(())
 }
 
 /// Makes these the rules of the family, and no others; no chain at all if there are none.
-pub(super) async fn replace(family: Family, forwards: &[Forward]) -> Result<(), HostPortError> {
+pub(super) async fn replace(
+    programs: &Programs,
+    family: Family,
+    forwards: &[Forward],
+) -> Result<(), HostPortError> {
     for table in ["nat", "filter"] {
         let of_table: Vec<Chain> =
             chains(family).into_iter().filter(|chain| chain.table == table).collect();
         let mut text = format!("*{table}\n");
         let mut touched = false;
         for chain in &of_table {
-            let there = match run(family, "", &["-t", table, "-S", chain.name], "").await {
-                // Without the program, as that of IPv6, there is nothing of ours.
-                Err(_) if forwards.is_empty() => continue,
-                other => other?,
-            };
+            let there =
+                match run(programs, (family, ""), &["-t", table, "-S", chain.name], "").await {
+                    // Without the program, as that of IPv6, there is nothing of ours.
+                    Err(_) if forwards.is_empty() => continue,
+                    other => other?,
+                };
             if there.status.is_success() || !forwards.is_empty() {
                 touched = true;
                 text.push_str(&format!(":{} - [0:0]\n", chain.name));
@@ -85,7 +91,7 @@ pub(super) async fn replace(family: Family, forwards: &[Forward]) -> Result<(), 
                 let rule = jump(chain, from);
                 let mut arguments = vec!["-t", table, "-C"];
                 arguments.extend(rule.iter().copied());
-                let there = run(family, "", &arguments, "").await?.status.is_success();
+                let there = run(programs, (family, ""), &arguments, "").await?.status.is_success();
                 match (there, forwards.is_empty()) {
                     (false, false) => text.push_str(&format!("-I {}\n", rule.join(" "))),
                     (true, true) => text.push_str(&format!("-D {}\n", rule.join(" "))),
@@ -102,7 +108,7 @@ pub(super) async fn replace(family: Family, forwards: &[Forward]) -> Result<(), 
             }
         }
         text.push_str("COMMIT\n");
-        run(family, "-restore", &["--noflush"], &text).await?.success()?;
+        run(programs, (family, "-restore"), &["--noflush"], &text).await?.success()?;
     }
     Ok(())
 }
@@ -151,8 +157,8 @@ fn translation(forward: &Forward) -> String {
 }
 
 async fn run(
-    family: Family,
-    tool: &str,
+    programs: &Programs,
+    (family, tool): (Family, &str),
     arguments: &[&str],
     input: &str,
 ) -> Result<Output, HostPortError> {
@@ -161,7 +167,7 @@ async fn run(
         Family::V6 => format!("ip6tables{tool}"),
     };
     // A name alone cannot be started, and that is then the error.
-    let program = programs::find(&name).unwrap_or_else(|| PathBuf::from(&name));
+    let program = programs.find(&name).unwrap_or_else(|| PathBuf::from(&name));
     let command = Command::new(program)
         .args(["-w", LOCK_SECONDS])
         .args(arguments)

@@ -23,7 +23,8 @@ use super::claims::Forward;
 use super::error::HostPortError;
 use super::programs;
 
-const TABLE: &str = "crio-hostports";
+/// What our table is called.
+pub(super) const TABLE: &str = "crio-hostports";
 /// Netfilter's priorities of translation and of filtering.
 const DNAT: i32 = -100;
 const SNAT: i32 = 100;

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "a descriptor is registered with the event loop")]
 
 use std::io;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use tokio::io::unix::AsyncFd;
 
 /// How long a killed process may take to end: one in the middle of disk I/O is not interrupted.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest environment that is looked through, in bytes: execve(2) takes no longer variable.
+const ENVIRONMENT: u64 = 256 * 1024;
 
 /// A process that is not our child.
 #[derive(Debug)]
@@ -37,6 +41,36 @@ impl Stranger {
         // SAFETY: an owned descriptor stays the same open one for as long as it lives.
         let end = unsafe { AsyncFd::register_with_interest(end, Interest::READABLE)? };
         Ok(Self { pid, end })
+    }
+
+    /// The processes that were started with this `NAME=value` in their environment, but for children
+    /// of this process. Blocks; within a runtime.
+    #[must_use]
+    pub fn with_variable(variable: &str) -> Vec<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let has_it = |pid: i32| {
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(format!("/proc/{pid}/environ"));
+            let _ = file.and_then(|file| file.take(ENVIRONMENT).read_to_end(&mut bytes));
+            bytes.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        };
+        let own = std::process::id().to_string();
+        let is_child = |pid: i32| {
+            fields(pid).is_ok_and(|stat| stat.split_ascii_whitespace().nth(1) == Some(&*own))
+        };
+        numbers
+            .filter(|pid| has_it(*pid))
+            .filter_map(|pid| Self::open(pid).ok())
+            // Looked at again after it was opened: the number may have been another's before.
+            .filter(|stranger| has_it(stranger.pid) && !is_child(stranger.pid))
+            .collect()
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
     }
 
     /// Whether it was started with this argument. A zombie has none.
