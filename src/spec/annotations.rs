@@ -16,6 +16,7 @@ use crate::model::container::Propagation;
 use crate::spec::error::SpecError;
 use crate::spec::facts::ContainerFacts;
 use crate::spec::facts::ResolvedMount;
+use crate::spec::facts::SandboxFacts;
 
 /// CRI-O's keys. Tools, and another CRI-O after us, read them.
 pub mod key {
@@ -27,20 +28,26 @@ pub mod key {
     }
     keys! {
         ANNOTATIONS = "Annotations";
+        CGROUP_PARENT = "CgroupParent";
         CONTAINER_ID = "ContainerID";
         CONTAINER_TYPE = "ContainerType";
         CREATED = "Created";
+        HOST_NAME = "HostName";
+        HOST_NETWORK = "HostNetwork";
         IMAGE = "Image";
         IMAGE_NAME = "ImageName";
         IMAGE_REF = "ImageRef";
         IMAGE_REPO_DIGESTS = "ImageRepoDigests";
         IP = "IP";
+        KUBE_NAME = "KubeName";
         LABELS = "Labels";
         LOG_PATH = "LogPath";
         METADATA = "Metadata";
         MOUNT_POINT = "MountPoint";
         NAME = "Name";
+        NAMESPACE = "Namespace";
         RESOLV_PATH = "ResolvPath";
+        RUNTIME_HANDLER = "RuntimeHandler";
         SANDBOX_ID = "SandboxID";
         SANDBOX_NAME = "SandboxName";
         SECCOMP_PROFILE_PATH = "SeccompProfilePath";
@@ -98,6 +105,14 @@ fn of_kubelet(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &st
 #[derive(Serialize)]
 struct Metadata<'a> {
     name: &'a str,
+    attempt: u32,
+}
+
+#[derive(Serialize)]
+struct PodMetadata<'a> {
+    name: &'a str,
+    uid: &'a str,
+    namespace: &'a str,
     attempt: u32,
 }
 
@@ -188,6 +203,44 @@ pub(super) fn container(
         (key::MANAGER, "cri-o"),
     ] {
         put(key, value);
+    }
+    Ok(all)
+}
+
+/// Gives a pod's annotations, for who inspects it.
+pub(super) fn sandbox(
+    facts: &SandboxFacts<'_>,
+    created: &str,
+) -> Result<HashMap<String, String>, SpecError> {
+    let config = facts.config;
+    let from = &config.metadata;
+    let (name, uid, namespace) = (&*from.name, &*from.uid, &*from.namespace);
+    let metadata = PodMetadata { name, uid, namespace, attempt: from.attempt };
+    let resolv_conf = facts.files.resolv_conf.map(|path| path.to_string_lossy());
+    let host_network = if facts.namespaces.network.is_none() { "true" } else { "false" };
+    let all = [
+        (key::METADATA, &*json(key::METADATA, &metadata)?),
+        (key::LABELS, &json(key::LABELS, &config.labels)?),
+        (key::ANNOTATIONS, &json(key::ANNOTATIONS, &config.annotations)?),
+        (key::NAME, facts.name),
+        (key::CONTAINER_ID, facts.id.as_str()),
+        (key::SANDBOX_ID, facts.id.as_str()),
+        (key::SANDBOX_NAME, facts.name),
+        (key::CONTAINER_TYPE, "sandbox"),
+        (key::KUBE_NAME, name),
+        (key::NAMESPACE, namespace),
+        (key::HOST_NAME, facts.hostname),
+        (key::HOST_NETWORK, host_network),
+        (key::CGROUP_PARENT, &config.cgroup_parent),
+        (key::RUNTIME_HANDLER, &config.handler),
+        (key::RESOLV_PATH, resolv_conf.as_deref().unwrap_or_default()),
+        (key::CREATED, created),
+        (key::MANAGER, "cri-o"),
+    ];
+    let mut all: HashMap<String, String> =
+        all.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    for (index, ip) in facts.ips.iter().enumerate() {
+        all.insert(format!("{}.{index}", key::IP), ip.to_string());
     }
     Ok(all)
 }

@@ -20,11 +20,14 @@ mod namespaces;
 pub mod paths;
 pub mod process;
 pub mod resources;
+mod sandbox;
 pub mod seccomp;
 pub mod selinux;
 pub mod sysctls;
 pub mod user;
 pub mod wishes;
+
+pub use sandbox::sandbox;
 
 use oci_spec::runtime::Linux;
 use oci_spec::runtime::Root;

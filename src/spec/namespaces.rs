@@ -102,7 +102,8 @@ fn processes(facts: &ContainerFacts<'_>) -> Result<Option<LinuxNamespace>, SpecE
     Ok(Some(namespace(LinuxNamespaceType::Pid, path)))
 }
 
-fn namespace(kind: LinuxNamespaceType, path: Option<&Path>) -> LinuxNamespace {
+/// A namespace: one of its own, or that at the path.
+pub(super) fn namespace(kind: LinuxNamespaceType, path: Option<&Path>) -> LinuxNamespace {
     let mut namespace = LinuxNamespace::default();
     namespace.set_typ(kind).set_path(path.map(Path::to_path_buf));
     namespace
