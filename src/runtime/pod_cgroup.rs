@@ -19,13 +19,18 @@ impl Runtime {
         cgroup::cgroups_path(self.manager(), parent, id.as_str()).map_err(of(id.as_str()))
     }
 
-    /// Checks that a pod's parent cgroup is of the kind that our cgroup manager takes.
+    /// What a runtime spec would say about a pod's own cgroup, where its parent is of the kind that
+    /// our cgroup manager takes.
     ///
     /// # Errors
     ///
     /// [`RuntimeError::Cgroup`].
-    pub fn cgroups_path_of_pod(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
-        cgroup::parent_path(self.manager(), parent).map(|_| ()).map_err(of(id.as_str()))
+    pub fn cgroups_path_of_pod(
+        &self,
+        parent: &str,
+        id: &SandboxId,
+    ) -> Result<String, RuntimeError> {
+        cgroup::cgroups_path(self.manager(), parent, id.as_str()).map_err(of(id.as_str()))
     }
 
     /// Moves a process of the pod's own into the pod's cgroup, beside its containers'. Blocks: not
@@ -90,6 +95,13 @@ impl Runtime {
         let group = cgroups.group(&path);
         let v2 = group.number("memory", "memory.current");
         Ok(v2.or_else(|| group.number("memory", "memory.usage_in_bytes")))
+    }
+
+    /// Whether a container's processes are frozen.
+    pub(super) fn is_frozen(&self, parent: &str, id: &ContainerId) -> Result<bool, RuntimeError> {
+        let failed = of(id.as_str());
+        let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
+        Ok(self.cgroups().map_err(&failed)?.group(&path).is_frozen())
     }
 
     fn manager(&self) -> CgroupManager {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::model::change::Change;
 use crate::model::ids::ContainerId;
+use crate::model::signal;
 use crate::runtime::Runtime;
 use crate::runtime::error::RuntimeError;
 use crate::runtime::handlers::Handler;
@@ -101,8 +102,33 @@ impl Runtime {
         if all {
             command = command.arg("--all");
         }
-        let command = command.args(["--", id.as_str(), signal]);
+        // Not every runtime knows the names of real-time signals.
+        let number = signal::number(signal).map(|number| number.to_string());
+        let command = command.args(["--", id.as_str(), number.as_deref().unwrap_or(signal)]);
         match self.ask(command, "kill", id).await {
+            Ok(_) => Ok(Change::Made(())),
+            Err(RuntimeError::NotRunning { .. }) => Ok(Change::Unchanged(())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets the processes of a paused container go on: a frozen one takes no signal. Nearly none is
+    /// paused, so the kernel is asked first, and the runtime only where it is so.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`], and as [`Runtime::start`].
+    pub async fn thaw(
+        &self,
+        handler: &str,
+        cgroup_parent: &str,
+        id: &ContainerId,
+    ) -> Result<Change, RuntimeError> {
+        if !self.is_frozen(cgroup_parent, id)? {
+            return Ok(Change::Unchanged(()));
+        }
+        let command = self.command(self.handler(handler)?).args(["resume", id.as_str()]);
+        match self.ask(command, "resume", id).await {
             Ok(_) => Ok(Change::Made(())),
             Err(RuntimeError::NotRunning { .. }) => Ok(Change::Unchanged(())),
             Err(error) => Err(error),

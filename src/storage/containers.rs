@@ -201,7 +201,17 @@ impl Store {
             .and_then(|directory| directory.set_self(0, map.host, 0o710))
             .map_err(StorageError::io("set the owner of", layer))?;
         let home = self.overlay();
-        files::let_through(&home).map_err(StorageError::io("open the way to", &home))
+        let opened =
+            files::let_through(&home).map_err(StorageError::io("open the way to", &home))?;
+        for directory in opened {
+            // Once on a node, and worth a line there: it is what CRI-O does too.
+            tracing::info!(
+                directory = %directory.display(),
+                "everybody may walk through it from now on (not list it): root in a pod's user \
+                 namespace is nobody to the node, and must come to the container's root"
+            );
+        }
+        Ok(())
     }
 
     /// Removes a container: its mount, layer, directories and record; and it is no user of image

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 /// Whether the last component of a path may be a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,20 +149,22 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 }
 
 /// Lets everybody walk through a directory and those above it; whoever may not list them still
-/// may not.
+/// may not. Gives those that were closed.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn let_through(path: &Path) -> io::Result<()> {
+pub fn let_through(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut opened = Vec::new();
     for directory in path.ancestors() {
         let mode = std::fs::metadata(directory)?.permissions().mode();
         if mode & 0o001 == 0 {
             let more = std::fs::Permissions::from_mode(mode | 0o011);
             std::fs::set_permissions(directory, more)?;
+            opened.push(directory.to_owned());
         }
     }
-    Ok(())
+    Ok(opened)
 }
 
 #[cfg(test)]

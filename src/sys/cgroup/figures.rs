@@ -88,6 +88,16 @@ impl Group<'_> {
         number(&read(&self.file(controller, file)?)?)
     }
 
+    /// Whether its processes are frozen, or about to be.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        if self.cgroups.version() == Version::V2 {
+            return self.number("freezer", "cgroup.freeze") == Some(1);
+        }
+        let state = self.file("freezer", "freezer.state").and_then(|path| read(&path));
+        state.is_some_and(|state| state.trim() != "THAWED")
+    }
+
     /// A file with numbers in a row.
     #[must_use]
     pub fn numbers(&self, controller: &str, file: &str) -> Option<Vec<u64>> {
