@@ -4,6 +4,9 @@
 //! and none is told twice. It carries the records as they are at that moment. Whoever listens has a
 //! bounded queue and never holds up a change: one who does not keep up is let go, and says so when
 //! his queue is read to its end. He must look at everything anew then.
+//!
+//! A sandbox takes no more containers as soon as its stop begins, but it is told of as stopped when
+//! the last of its containers is: who hears that expects no more of the pod.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -150,6 +153,10 @@ impl Events {
         let Some(record) = after.or(before) else { return };
         let Some(sandbox) = self.sandboxes.by_id(&record.sandbox) else { return };
         self.tell(&steps, record.id.as_str(), &sandbox);
+        let stopping = sandbox.state == SandboxState::NotReady && sandbox.ready_since.is_some();
+        if stopping && steps.contains(&Happened::Stopped) && !self.has_living(&sandbox) {
+            self.tell(&[Happened::Stopped], sandbox.id.as_str(), &sandbox);
+        }
     }
 
     /// A sandbox's record changed; nothing stands for none.
@@ -158,8 +165,12 @@ impl Events {
         before: Option<&Arc<SandboxRecord>>,
         after: Option<&Arc<SandboxRecord>>,
     ) {
-        let steps = sandbox_steps(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
+        let mut steps = sandbox_steps(before.map(AsRef::as_ref), after.map(AsRef::as_ref));
         let Some(record) = after.or(before) else { return };
+        if steps == [Happened::Stopped] && self.has_living(record) {
+            // Told with the end of the last one.
+            steps.clear();
+        }
         self.tell(&steps, record.id.as_str(), record);
     }
 
@@ -189,6 +200,15 @@ impl Events {
                 }
             });
         }
+    }
+
+    /// Whether a container of the sandbox that a client knows of is not over.
+    fn has_living(&self, sandbox: &SandboxRecord) -> bool {
+        self.containers.all().iter().any(|record| {
+            record.answered
+                && record.sandbox == sandbox.id
+                && record.state != ContainerState::Exited
+        })
     }
 
     /// The containers that a client knows of, of all sandboxes of this pod, oldest first.

@@ -149,6 +149,33 @@ async fn a_container_that_was_killed_before_its_start_did_not_start() {
 }
 
 #[tokio::test]
+async fn a_sandbox_has_stopped_when_the_last_of_its_containers_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let records = records(directory.path());
+    let pod = sandbox(&records, "pod");
+    ready(&records, &pod);
+    let [one, other, unknown] = [(); 3].map(|()| container(&records, &pod));
+    for id in [&one, &other] {
+        change(&records, id, |record| record.answered = true);
+    }
+    let mut heard = records.events.subscribe().unwrap();
+    change(&records, &one, exit);
+    records.sandboxes.update(&pod, |record| record.state = SandboxState::NotReady).unwrap();
+    change(&records, &other, exit);
+    change(&records, &unknown, exit);
+    records.containers.remove(&other).unwrap();
+    let seen: Vec<_> =
+        waiting(&mut heard).into_iter().map(|(happened, id, _)| (happened, id)).collect();
+    let expected = [
+        (Happened::Stopped, one.to_string()),
+        (Happened::Stopped, other.to_string()),
+        (Happened::Stopped, pod.to_string()),
+        (Happened::Deleted, other.to_string()),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
 async fn an_event_has_the_containers_of_all_sandboxes_of_its_pod_and_of_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let records = records(directory.path());
