@@ -52,6 +52,7 @@ struct All {
     last: Family<Label, Gauge<f64, std::sync::atomic::AtomicU64>>,
     latencies: Arc<Latencies>,
     events_dropped: Counter,
+    stalled: Family<Label, Gauge>,
     out_of_memory: Counter,
     out_of_memory_of: Family<Label, Counter>,
     defunct: Gauge,
@@ -137,6 +138,11 @@ impl Metrics {
     /// An event was not given to a client that does not keep up.
     pub fn event_dropped(&self) {
         self.all.events_dropped.inc();
+    }
+
+    /// A pod or container was asked for again while it was being made, and stood at this stage.
+    pub fn stalled(&self, stage: &'static str) {
+        self.all.stalled.get_or_create(&[("stage", stage.to_owned())]).inc();
     }
 
     /// The kernel took a container for want of memory.
@@ -246,6 +252,14 @@ impl All {
             "Events of containers that a client did not get because it does not keep up",
             self.events_dropped.clone(),
         );
+        // It only grows; but the library would call a counter `…_total`, which CRI-O's is not.
+        shown.add(
+            "resources_stalled_at_stage",
+            "resources_stalled_at_stage",
+            "Pods and containers that were asked for again while they were being made, by the stage \
+             at which they stood",
+            self.stalled.clone(),
+        );
         shown.add(
             "containers_oom_total",
             "containers_oom",
@@ -328,7 +342,9 @@ mod tests {
             "operations_latency_seconds_total",
             "containers_events_dropped_total",
             "containers_oom_count_total",
+            "resources_stalled_at_stage",
         ]);
+        metrics.stalled("sandbox network creation");
         metrics.operation("RunPodSandbox", Duration::from_millis(500), false);
         metrics.operation("RunPodSandbox", Duration::from_millis(1500), true);
         metrics.event_dropped();
@@ -343,6 +359,7 @@ mod tests {
             "operations_latency_seconds_total_sum{operation=\"RunPodSandbox\"} 2.0",
             "operations_latency_seconds_total_count{operation=\"RunPodSandbox\"} 2",
             "containers_events_dropped_total 1",
+            "resources_stalled_at_stage{stage=\"sandbox network creation\"} 1",
             "containers_oom_count_total{name=\"k8s_a\\\"b\\nc\"} 1",
         ] {
             let line = format!("{PREFIX}_{line}");
