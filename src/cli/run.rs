@@ -25,7 +25,7 @@ pub(super) fn run(inputs: &Inputs) -> Result<(), CliError> {
     for warning in &warnings {
         warn!("{warning}");
     }
-    Ok(crate::daemon::run(&loaded.config, warnings)?)
+    Ok(crate::daemon::run(&loaded.config, &loaded.values, warnings)?)
 }
 
 /// What the configuration says about the log.

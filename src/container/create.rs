@@ -3,15 +3,16 @@
 //! Every step pushes its way back. A request that fails leaves nothing; a request whose caller went
 //! away goes on, and its container is the answer to the same request asked again.
 
+mod noted;
+
 use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci_spec::runtime::Spec;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::container::Containers;
 use crate::container::Created;
@@ -31,10 +32,12 @@ use crate::container::volumes;
 use crate::failure::chain;
 use crate::judge::Event;
 use crate::model::container::ContainerConfig;
-use crate::model::container::ContainerState;
 use crate::model::container::Mount;
 use crate::model::ids::ContainerId;
+use crate::model::in_flight::Stage;
+use crate::model::in_flight::Unanswered;
 use crate::model::sandbox::SandboxState;
+use crate::model::signal;
 use crate::model::undo::Undo;
 use crate::runtime::Create;
 use crate::spec::facts::ContainerFacts;
@@ -48,12 +51,10 @@ use crate::spec::facts::SandboxNamespaces;
 use crate::spec::hooks::NodeHook;
 use crate::spec::selinux::ContainerLabels;
 use crate::spec::user::ResolvedUser;
-use crate::state::ContainerRecord;
 use crate::state::ContainerUser;
 use crate::state::SandboxRecord;
 use crate::storage::NewContainer;
 use crate::sys::files;
-use crate::sys::files::Durability;
 use crate::sys::user_ns::IdMap;
 
 /// A container on its way: what each step found out.
@@ -68,6 +69,7 @@ struct Draft {
     log: PathBuf,
     labels: ContainerLabels,
     created: i64,
+    stage: Stage,
 }
 
 impl Draft {
@@ -102,49 +104,88 @@ struct Found<'a> {
 }
 
 impl Containers {
-    /// Creates a container and gives its id. The same container asked for again is the same one.
+    /// Creates a container and gives its id. The same container asked for again is the same one, also
+    /// while it is being made and after its caller has left.
     ///
     /// # Errors
     ///
-    /// [`ContainerError`] of the step that failed; nothing is left then.
-    pub async fn create(&self, sandbox: &str, config: ContainerConfig) -> Created {
+    /// [`ContainerError`] of the step that failed; nothing is left then. [`ContainerError::Late`]
+    /// when it is not made within `patience`; it is made all the same.
+    pub async fn create(
+        &self,
+        sandbox: &str,
+        config: ContainerConfig,
+        patience: Option<Duration>,
+    ) -> Created {
         let records = &self.parts.records;
         let sandbox = records.sandboxes.find(sandbox).map_err(|e| Arc::new(e.into()))?;
         if sandbox.state != SandboxState::Ready {
             return Err(Arc::new(ContainerError::SandboxStopped(sandbox.id.clone())));
         }
+        let mut config = config;
+        config.metadata.label(&mut config.labels, &sandbox.config.metadata);
         let name = config.metadata.full_name(&sandbox.config.metadata);
         let parts = Arc::clone(&self.parts);
         let key = format!("{}/{name}", sandbox.id);
-        let work = || async move {
-            let same = |record: &&Arc<ContainerRecord>| record.name == name;
-            if let Some(record) = parts.records.containers_of(&sandbox.id).iter().find(same) {
-                return Ok(record.id.clone());
+        if let Some(stage) = self.creates.stage(&key) {
+            tracing::info!(container = name, stage, "asked for again while it is being made");
+            parts.metrics.stalled(stage);
+        }
+        let asked = name.clone();
+        let work = |stage: Stage| async move {
+            stage.is("container creating");
+            if let Some(id) = parts.of_this_name(&sandbox, &name).await {
+                return Ok(id);
             }
-            parts.create(sandbox, name, config).await.map_err(Arc::new)
+            parts.create(sandbox, name, config, stage).await.map_err(Arc::new)
         };
-        let created = self.creates.run(key, work).await;
-        let id = created.unwrap_or_else(|_| Err(Arc::new(ContainerError::Vanished)))?;
+        let id = match self.creates.run_within(key, patience, work).await {
+            Ok(created) => created?,
+            Err(Unanswered::Late(stage)) => {
+                return Err(Arc::new(ContainerError::Late { name: asked, stage }));
+            }
+            Err(Unanswered::Vanished(_)) => return Err(Arc::new(ContainerError::Vanished)),
+        };
         // Only a caller that is still there comes here. Without one it stays hidden, so that the
         // kubelet asks for the same again instead of counting a container that it has not started.
         let answered = self.parts.records.containers.update(&id, |record| record.answered = true);
-        answered.map_err(|error| Arc::new(error.into()))?;
-        Ok(id)
+        match answered {
+            Ok(Some(_)) => Ok(id),
+            // With its sandbox, between the work's end and here.
+            Ok(None) => Err(Arc::new(ContainerError::Gone(id))),
+            Err(error) => Err(Arc::new(error.into())),
+        }
     }
 }
 
 impl Parts {
+    /// The container of this name in the sandbox. One that is being removed is waited for: its id
+    /// would be of nothing a moment later.
+    async fn of_this_name(&self, sandbox: &SandboxRecord, name: &str) -> Option<ContainerId> {
+        let containers = &self.records.containers;
+        loop {
+            let records = self.records.containers_of(&sandbox.id);
+            let found = records.iter().find(|record| record.name == name)?;
+            let _turn = containers.turn(&found.id).await;
+            if containers.by_id(&found.id).is_some() {
+                return Some(found.id.clone());
+            }
+        }
+    }
+
     async fn create(
         self: &Arc<Self>,
         sandbox: Arc<SandboxRecord>,
         name: String,
         config: ContainerConfig,
+        stage: Stage,
     ) -> Result<ContainerId, ContainerError> {
-        let draft = self.draft(sandbox, name, config)?;
+        let draft = self.draft(sandbox, name, config, stage)?;
         let mut undo = Undo::default();
         match self.build(&draft, &mut undo).await {
             Ok(()) => Ok(draft.id),
             Err(failure) => {
+                draft.stage.is("container removal after a failure");
                 let leftovers = undo.roll_back().await;
                 if leftovers.is_empty() {
                     return Err(failure);
@@ -159,6 +200,7 @@ impl Parts {
         sandbox: Arc<SandboxRecord>,
         name: String,
         config: ContainerConfig,
+        stage: Stage,
     ) -> Result<Draft, ContainerError> {
         let id = ContainerId::fresh().map_err(|source| ContainerError::File {
             action: "read random bytes from",
@@ -186,12 +228,14 @@ impl Parts {
             name,
             config,
             sandbox,
+            stage,
         })
     }
 
     async fn build(self: &Arc<Self>, draft: &Draft, undo: &mut Undo) -> Result<(), ContainerError> {
         self.ready_profile(&draft.config.security).await?;
         let prepared = self.prepare(draft, undo).await?;
+        draft.stage.is("container runtime creation");
         let created = self
             .runtime
             .create(Create {
@@ -214,7 +258,7 @@ impl Parts {
             parts.runtime.delete(&handler, &id).await.map_err(|error| chain(&error))?;
             parts.runtime.forget(&id, &parent).await.map_err(|error| chain(&error))
         });
-        let record = record(draft, prepared, created.pid);
+        let record = noted::record(draft, prepared, created.pid);
         self.records.containers.insert(&draft.id, record)?;
         // A sandbox that was stopped meanwhile has not seen this container.
         let sandbox = self.records.sandboxes.by_id(&draft.sandbox.id);
@@ -231,6 +275,7 @@ impl Parts {
         draft: &Draft,
         undo: &mut Undo,
     ) -> Result<Prepared, ContainerError> {
+        draft.stage.is("container image check");
         let (parts, choice) = (Arc::clone(self), draft.config.image.clone());
         let asker = draft.asker(Event::Create);
         let judged = blocking(move || parts.judged_image(&choice, &asker)).await?;
@@ -240,19 +285,24 @@ impl Parts {
             id: draft.id.clone(),
             names: vec![draft.name.clone()],
             image: judged.image.id.clone(),
-            metadata: metadata(draft, &judged),
+            metadata: noted::metadata(draft, &judged),
             mount_label: draft.labels.mount.clone(),
             id_map: id_map(&draft.sandbox),
         };
         let (undo_store, undo_id, log) = (store.clone(), id.clone(), draft.log.clone());
+        let undo_runtime = self.runtime.clone();
         undo.push("remove the container from the store", async move {
+            let event = undo_id.clone();
             blocking(move || Ok(undo_store.remove_container(&undo_id)?))
                 .await
                 .map_err(|error| chain(&error))?;
+            // Its monitor may have told of its end meanwhile.
+            undo_runtime.remove_exit_event(&event).map_err(|error| chain(&error))?;
             files::remove(&log).map_err(|error| error.to_string())
         });
         let (parts, input) = (Arc::clone(self), draft.clone());
         blocking(move || {
+            input.stage.is("container storage creation");
             store.create_container(new)?;
             let user_namespace = match &input.sandbox.namespaces.user {
                 Some(path) => Some(File::open(path).map_err(|source| ContainerError::File {
@@ -263,6 +313,7 @@ impl Parts {
                 None => None,
             };
             let rootfs = store.mount(&id, user_namespace.as_ref())?;
+            input.stage.is("container spec configuration");
             parts.write_bundle(&input, judged, &rootfs)
         })
         .await
@@ -321,13 +372,13 @@ impl Parts {
         let seen = seen.chain(found.own_volumes.iter().map(|volume| volume.source.as_path()));
         labels::label(seen, draft.labels.mount.as_deref())?;
         let spec = self.spec(draft, &judged, rootfs, &user, &found)?;
-        write_spec(draft, &spec)?;
+        noted::write_spec(draft, &spec)?;
         let asked = &draft.config.stop_signal;
         let own = judged.run.stop_signal.clone().unwrap_or_default();
         let mut groups = vec![user.gid];
         groups.extend(user.additional_gids.iter().filter(|gid| **gid != user.gid));
         Ok(Prepared {
-            stop_signal: stop_signal(if asked.is_empty() { &own } else { asked }),
+            stop_signal: signal::name(if asked.is_empty() { &own } else { asked }),
             user: ContainerUser { uid: user.uid, gid: user.gid, groups },
             mounts: mounts.recorded,
             judged,
@@ -401,7 +452,7 @@ impl Parts {
             cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,
             target_pid: found.target.map(Target::path).as_deref(),
             log_path: &draft.log,
-            created: &created_text(draft.created),
+            created: &noted::moment(draft.created),
         })?;
         Ok(spec)
     }
@@ -411,97 +462,4 @@ impl Parts {
 fn id_map(sandbox: &SandboxRecord) -> Option<IdMap> {
     let map = sandbox.config.security.namespaces.user_namespace?;
     Some(IdMap { host: map.host_id, length: map.length })
-}
-
-/// Writes `config.json` for the runtime, and again where it outlives a reboot.
-fn write_spec(draft: &Draft, spec: &Spec) -> Result<(), ContainerError> {
-    for directory in [&draft.bundle, &draft.persist_dir] {
-        let path = directory.join("config.json");
-        let wrap = |source| ContainerError::File { action: "write", path: path.clone(), source };
-        let bytes = serde_json::to_vec(spec).map_err(|error| wrap(error.into()))?;
-        files::replace(&path, &bytes, 0o600, Durability::Process).map_err(wrap)?;
-    }
-    Ok(())
-}
-
-/// A signal by its name with `SIG`, or by its number; `SIGTERM` where none is given.
-fn stop_signal(text: &str) -> String {
-    let text = text.trim().to_ascii_uppercase();
-    if text.is_empty() || text.chars().any(|c| !c.is_ascii_alphanumeric() && !"+-".contains(c)) {
-        return "SIGTERM".to_owned();
-    }
-    if text.starts_with("SIG") || text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text;
-    }
-    format!("SIG{text}")
-}
-
-fn created_text(nanoseconds: i64) -> String {
-    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into());
-    moment.ok().and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
-}
-
-/// What containers/storage keeps of a container, in CRI-O's fields, so that other tools know it.
-fn metadata(draft: &Draft, judged: &Judged) -> String {
-    let pod = &draft.sandbox.config.metadata;
-    serde_json::json!({
-        "pod-name": pod.full_name(),
-        "pod-id": draft.sandbox.id,
-        "image-name": judged.image.name,
-        "image-id": judged.image.id,
-        "name": draft.name,
-        "metadata-name": draft.config.metadata.name,
-        "uid": pod.uid,
-        "namespace": pod.namespace,
-        "mountlabel": "",
-        "created-at": draft.created / 1_000_000_000,
-        "attempt": draft.config.metadata.attempt,
-        "pod": false,
-        "privileged": draft.config.security.privileged,
-        "made-by": "crioxide",
-    })
-    .to_string()
-}
-
-fn record(draft: &Draft, prepared: Prepared, pid: i32) -> ContainerRecord {
-    ContainerRecord {
-        id: draft.id.clone(),
-        sandbox: draft.sandbox.id.clone(),
-        name: draft.name.clone(),
-        config: ContainerConfig { mounts: prepared.mounts, ..draft.config.clone() },
-        image: prepared.judged.image,
-        handler: draft.sandbox.handler.clone(),
-        created: draft.created,
-        started: 0,
-        state: ContainerState::Created,
-        exit: None,
-        start_failure: None,
-        pid,
-        bundle: draft.bundle.clone(),
-        persist_dir: draft.persist_dir.clone(),
-        log: draft.log.clone(),
-        user: prepared.user,
-        stop_signal: prepared.stop_signal,
-        cgroup_parent: draft.sandbox.config.cgroup_parent.clone(),
-        answered: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stop_signals_are_names_or_numbers() {
-        for (text, expected) in [
-            ("", "SIGTERM"),
-            ("SIGQUIT", "SIGQUIT"),
-            ("quit", "SIGQUIT"),
-            ("3", "3"),
-            ("SIGRTMIN+3", "SIGRTMIN+3"),
-            ("TERM; reboot", "SIGTERM"),
-        ] {
-            assert_eq!(stop_signal(text), expected, "{text}");
-        }
-    }
 }

@@ -36,6 +36,11 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Contai
     move |source| ContainerError::File { action, path, source }
 }
 
+fn missing(path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
+    let path = path.to_owned();
+    move |source| ContainerError::Device { path, source }
+}
+
 /// The devices of a container with their numbers, and what CDI changes besides.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -123,9 +128,8 @@ fn of_node(node: &DeviceNode) -> Result<ResolvedDevice, ContainerError> {
         },
         _ => {
             let host = Path::new(host);
-            let metadata = std::fs::metadata(host).map_err(failed("find the device", host))?;
-            device_at(&node.path, &metadata, access)
-                .ok_or_else(|| failed("use the device", host)(no_device()))?
+            let metadata = std::fs::metadata(host).map_err(missing(host))?;
+            device_at(&node.path, &metadata, access).ok_or_else(|| missing(host)(no_device()))?
         }
     };
     device.mode = node.file_mode.or(device.mode);
@@ -135,7 +139,7 @@ fn of_node(node: &DeviceNode) -> Result<ResolvedDevice, ContainerError> {
 }
 
 fn no_device() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "it is no device")
+    io::Error::new(io::ErrorKind::InvalidInput, "what is there is no device")
 }
 
 /// The numbers of the requested devices; a directory stands for every device in it.
@@ -143,10 +147,10 @@ fn resolve(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> 
     let mut resolved = Vec::new();
     for device in requested {
         let path = Path::new(&device.host_path);
-        let metadata = std::fs::metadata(path).map_err(failed("find the device", path))?;
+        let metadata = std::fs::metadata(path).map_err(missing(path))?;
         if !metadata.is_dir() {
             let found = device_at(&device.container_path, &metadata, &device.permissions);
-            resolved.push(found.ok_or_else(|| failed("use the device", path)(no_device()))?);
+            resolved.push(found.ok_or_else(|| missing(path)(no_device()))?);
             continue;
         }
         for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {

@@ -57,6 +57,22 @@ pub enum ContainerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The image's account files are not what they should be.
+    #[error("the image's {path} cannot be used to find out who the container runs as")]
+    Accounts {
+        /// The file, in the image.
+        path: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A device that is asked for is not there, or is something else.
+    #[error("there is no device {path} on this node")]
+    Device {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is there instead.
+        source: std::io::Error,
+    },
     /// An image cannot be mounted as a volume.
     #[error("the volume at {path}")]
     ImageVolume {
@@ -164,6 +180,18 @@ pub enum ContainerError {
         "container {0} still runs although it was killed; its processes may hang in the kernel"
     )]
     WillNotDie(ContainerId),
+    /// The caller's time is over. The words are those that CRI-O's users know to search for.
+    #[error(
+        "kubelet may be retrying requests that are timing out in CRI-O due to system load. \
+         Currently at stage {stage}: context deadline exceeded: container {name} is still being \
+         made, and will be the answer to the same request"
+    )]
+    Late {
+        /// The container.
+        name: String,
+        /// Where the work stands.
+        stage: &'static str,
+    },
     /// What failed, and what could not be taken back after it.
     #[error("{failure}; and afterwards: {}", leftovers.join("; "))]
     Leftovers {
@@ -193,7 +221,9 @@ impl Classify for ContainerError {
             Self::SubPath { .. } | Self::IllegalSubPath(_) | Self::TooManyVolumes { .. } => {
                 Kind::InvalidRequest
             }
-            Self::Label { .. } => Kind::InvalidRequest,
+            Self::Label { .. } | Self::Accounts { .. } | Self::Device { .. } => {
+                Kind::InvalidRequest
+            }
             Self::Apparmor(source) => source.kind(),
             Self::Catalog(source) => source.kind(),
             Self::OtherImage { .. } => Kind::Refused,
@@ -204,6 +234,7 @@ impl Classify for ContainerError {
             Self::Store(source) => source.kind(),
             Self::Runtime(source) => source.kind(),
             Self::Leftovers { failure, .. } => failure.kind(),
+            Self::Late { .. } => Kind::Deadline,
             Self::Hook { .. } | Self::WillNotDie(_) | Self::Vanished => Kind::Internal,
         }
     }

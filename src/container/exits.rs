@@ -26,6 +26,10 @@ impl Containers {
     /// [`ContainerError::Runtime`] when the exit file is unreadable; [`ContainerError::State`] when
     /// the record cannot be written.
     pub async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
+        if self.parts.is_gone(id) {
+            // Its monitor came to its last word after it was removed.
+            return Ok(self.parts.runtime.remove_exit_event(id)?);
+        }
         self.parts.note_exit(id).await?;
         let (parts, id) = (Arc::clone(&self.parts), id.clone());
         tokio::spawn(async move { parts.let_go(&id).await });
@@ -100,6 +104,11 @@ fn unknown_end() -> Exit {
 }
 
 impl Parts {
+    /// Whether there is nothing of a container: one that is being made has no record yet.
+    fn is_gone(&self, id: &ContainerId) -> bool {
+        self.records.containers.by_id(id).is_none() && !self.store.container_dir(id).exists()
+    }
+
     pub(super) async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
         let Some(record) = self.records.containers.by_id(id) else { return Ok(()) };
         let (runtime, looked_up) = (self.runtime.clone(), Arc::clone(&record));

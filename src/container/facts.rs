@@ -43,12 +43,15 @@ impl Accounts {
     /// Reads them from a mounted root.
     pub(super) fn read(rootfs: &Path) -> Result<Self, ContainerError> {
         let root = Directory::open(rootfs).map_err(failed("open the root", rootfs))?;
-        let account = |path: &str| match root.read_in_root(path.as_bytes(), ACCOUNTS_LIMIT) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read the image's", Path::new(path))(error)),
+        let account = |path: &'static str| {
+            match root.read_in_root(path.trim_start_matches('/').as_bytes(), ACCOUNTS_LIMIT) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                // Whoever made the image did this: a pipe, a loop of links, a file without end.
+                Err(source) => Err(ContainerError::Accounts { path, source }),
+            }
         };
-        Ok(Self { passwd: account("etc/passwd")?, group: account("etc/group")? })
+        Ok(Self { passwd: account("/etc/passwd")?, group: account("/etc/group")? })
     }
 
     /// Who the container runs as.

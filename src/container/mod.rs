@@ -170,16 +170,18 @@ impl Containers {
         Ok(self.parts.records.containers.find(id)?)
     }
 
-    /// The container's runtime spec as JSON text; empty after a reboot.
+    /// The container's runtime spec as JSON text; empty where it is gone.
     ///
     /// # Errors
     ///
     /// [`ContainerError::Vanished`] while the daemon shuts down.
     pub async fn spec_text(&self, record: &ContainerRecord) -> Result<String, ContainerError> {
-        let path = record.bundle.join("config.json");
+        // The second outlives a reboot.
+        let places = [&record.bundle, &record.persist_dir].map(|place| place.join("config.json"));
         blocking(move || {
-            let bytes = files::read(&path, SPEC_LIMIT, Links::Refuse).unwrap_or_default();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            let mut found =
+                places.iter().filter_map(|path| files::read(path, SPEC_LIMIT, Links::Refuse).ok());
+            Ok(String::from_utf8_lossy(&found.next().unwrap_or_default()).into_owned())
         })
         .await
     }

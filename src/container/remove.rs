@@ -92,6 +92,9 @@ impl Parts {
         blocking(move || Ok(store.remove_container(&id)?)).await?;
         // Its file is gone with the directory; until here another call finds what is left.
         self.records.containers.remove(&record.id)?;
+        // A monitor may have written it down after the runtime forgot the container; one that does
+        // so from here on is told of a container that is not there.
+        self.runtime.remove_exit_event(&record.id)?;
         self.metrics.container_gone(&record.name);
         Ok(())
     }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::container::Containers;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
+use crate::failure::chain;
 use crate::model::change::Change;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
@@ -130,6 +131,11 @@ impl Parts {
         let mut exits = self.exited.subscribe();
         // Read now: it may have been started, or have ended, since it was asked for.
         let Some(record) = self.records.containers.by_id(&turn.id) else { return Ok(()) };
+        // Somebody may have paused it by the runtime's own command.
+        let thawed = self.runtime.thaw(&record.handler, &record.cgroup_parent, &record.id).await;
+        if let Err(error) = thawed {
+            tracing::warn!(container = %record.id, error = chain(&error), "it may be paused still");
+        }
         let mut deadline = turn.deadline.clone();
         let patient = *deadline.borrow_and_update() > Instant::now();
         if patient && record.state == ContainerState::Running {

@@ -22,13 +22,14 @@ use crate::state::ContainerRecord;
 pub(super) async fn create(
     door: &RuntimeDoor,
     request: api::CreateContainerRequest,
+    patience: Option<Duration>,
 ) -> Answer<api::CreateContainerResponse> {
     let metadata = request.config.as_ref().and_then(|config| config.metadata.as_ref());
     let name = metadata.map(|metadata| metadata.name.clone()).unwrap_or_default();
     let subject = format!("{name} in {}", request.pod_sandbox_id);
     observe("CreateContainer", &subject, async {
         let config = container::from_proto(request.config)?;
-        let id = door.containers.create(&request.pod_sandbox_id, config).await?;
+        let id = door.containers.create(&request.pod_sandbox_id, config, patience).await?;
         Ok::<_, DoorError>(api::CreateContainerResponse { container_id: id.to_string() })
     })
     .await

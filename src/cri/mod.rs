@@ -28,6 +28,7 @@ mod lists;
 mod metrics;
 pub mod node;
 mod observe;
+mod patience;
 mod pods;
 mod runtime_service;
 mod stats;

@@ -25,6 +25,8 @@ pub struct Node {
     pub policy: PathBuf,
     /// The policies that are tried in a dry run.
     pub dry_run: Vec<PathBuf>,
+    /// The runtime's configuration, as CRI-O shows it.
+    pub configuration: serde_json::Value,
     /// What an administrator should know: options without effect, missing powers, a policy that
     /// accepts anything.
     pub warnings: Vec<String>,
@@ -95,10 +97,7 @@ impl Node {
     fn info(&self) -> HashMap<String, String> {
         let config = serde_json::json!({
             "sandboxImage": self.pause_image,
-            "crio": {
-                "DefaultRuntime": self.default_handler,
-                "CgroupManager": if self.systemd_cgroups { "systemd" } else { "cgroupfs" },
-            },
+            "crio": self.configuration,
             "policy": { "file": self.policy, "dryRun": self.dry_run },
             "warnings": self.warnings,
         });

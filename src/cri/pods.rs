@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::cri::api;
@@ -19,12 +20,13 @@ use crate::state::SandboxRecord;
 pub(super) async fn run(
     door: &RuntimeDoor,
     request: api::RunPodSandboxRequest,
+    patience: Option<Duration>,
 ) -> Answer<api::RunPodSandboxResponse> {
     let metadata = request.config.as_ref().and_then(|config| config.metadata.as_ref());
     let subject = metadata.map(|m| format!("{}/{}", m.namespace, m.name)).unwrap_or_default();
     observe("RunPodSandbox", &subject, async {
         let config = sandbox::from_proto(request.config, request.runtime_handler)?;
-        let id = door.sandboxes.run(config).await?;
+        let id = door.sandboxes.run(config, patience).await?;
         Ok::<_, DoorError>(api::RunPodSandboxResponse { pod_sandbox_id: id.to_string() })
     })
     .await
@@ -62,8 +64,7 @@ pub(super) async fn status(
         let record = door.sandboxes.find(&request.pod_sandbox_id)?;
         let mut info = HashMap::new();
         if request.verbose {
-            let pid = record.infra.map_or(0, |infra| infra.pid);
-            info.insert("info".to_owned(), serde_json::json!({ "pid": pid }).to_string());
+            info.insert("info".to_owned(), inspected(door, &record)?.to_string());
         }
         let mut answer = api::PodSandboxStatusResponse {
             status: Some(out::sandbox_status(&record)),
@@ -84,6 +85,20 @@ pub(super) async fn status(
         Ok::<_, DoorError>(answer)
     })
     .await
+}
+
+/// The details of a pod in CRI-O's shape. One without a process of its own has no image either.
+fn inspected(door: &RuntimeDoor, record: &SandboxRecord) -> Result<serde_json::Value, DoorError> {
+    let spec: serde_json::Value =
+        serde_json::from_str(&door.sandboxes.spec_text(record)?).unwrap_or_default();
+    Ok(match record.infra {
+        Some(infra) => serde_json::json!({
+            "image": door.node.pause_image,
+            "pid": infra.pid,
+            "runtimeSpec": spec,
+        }),
+        None => serde_json::json!({ "runtimeSpec": spec }),
+    })
 }
 
 pub(super) async fn list(

@@ -16,6 +16,7 @@ use crate::cri::events;
 use crate::cri::lists;
 use crate::cri::metrics;
 use crate::cri::node::Node;
+use crate::cri::patience;
 use crate::cri::pods;
 use crate::cri::stats;
 use crate::cri::streaming;
@@ -81,7 +82,8 @@ impl RuntimeService for RuntimeDoor {
         &self,
         request: Request<api::RunPodSandboxRequest>,
     ) -> Answer<api::RunPodSandboxResponse> {
-        pods::run(self, request.into_inner()).await
+        let patience = patience::of(request.metadata());
+        pods::run(self, request.into_inner(), patience).await
     }
 
     async fn stop_pod_sandbox(
@@ -116,7 +118,8 @@ impl RuntimeService for RuntimeDoor {
         &self,
         request: Request<api::CreateContainerRequest>,
     ) -> Answer<api::CreateContainerResponse> {
-        containers::create(self, request.into_inner()).await
+        let patience = patience::of(request.metadata());
+        containers::create(self, request.into_inner(), patience).await
     }
 
     async fn start_container(

@@ -10,6 +10,7 @@ use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::config::CgroupManager;
 use crate::config::Config;
+use crate::config::Values;
 use crate::container;
 use crate::container::Containers;
 use crate::cri::node::Node;
@@ -54,6 +55,7 @@ pub(super) struct Parts {
 /// Builds all parts.
 pub(super) async fn assemble(
     config: &Config,
+    values: &Values,
     mut warnings: Vec<String>,
 ) -> Result<Parts, DaemonError> {
     let (mut host, mut found) = host::look();
@@ -105,12 +107,14 @@ pub(super) async fn assemble(
         runtime: runtime.clone(),
         containers: Arc::clone(&containers),
         labelling: sandbox::Labelling::new(contexts),
+        metrics: metrics.clone(),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
     let verifier = Verifier::new(registry, judge);
     let images = Arc::new(Images::new(store.clone(), catalog, verifier));
     let handlers = runtime.handlers();
-    let node = node(config, policies, handlers, recursive_read_only, user_namespaces, warnings);
+    let of_node = (config, values);
+    let node = node(of_node, policies, handlers, recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
         store,
         records,
@@ -126,7 +130,7 @@ pub(super) async fn assemble(
 
 /// What the node says of itself.
 fn node(
-    config: &Config,
+    (config, values): (&Config, &Values),
     policies: Settings,
     handlers: Vec<String>,
     recursive_read_only: Vec<String>,
@@ -140,6 +144,7 @@ fn node(
         user_namespaces,
         default_handler: config.runtime.default_runtime.clone(),
         pause_image: config.image.pause_image.clone(),
+        configuration: crate::config::inspect(config, values),
         policy: policies.global,
         dry_run: policies.dry_run.into_iter().chain(policies.dry_run_namespaces).collect(),
         warnings,

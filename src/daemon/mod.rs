@@ -24,6 +24,7 @@ use tonic::service::Routes;
 pub use error::DaemonError;
 
 use crate::config::Config;
+use crate::config::Values;
 use crate::cri;
 use crate::cri::ImageDoor;
 use crate::cri::RuntimeDoor;
@@ -33,12 +34,13 @@ use crate::streaming::Streaming;
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
-/// `warnings` are what loading the configuration found; Status shows them.
+/// `values` is the configuration as it was written, and `warnings` are what loading it found; Status
+/// shows them.
 ///
 /// # Errors
 ///
 /// [`DaemonError`] when it cannot start; once it serves, it ends well.
-pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
+pub fn run(config: &Config, values: &Values, warnings: Vec<String>) -> Result<(), DaemonError> {
     // Modes are given where files are made; whoever started us shall not widen them.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     crate::sys::memory::limit_arenas();
@@ -47,17 +49,21 @@ pub fn run(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .build()
         .map_err(DaemonError::Prepare)?;
-    let outcome = runtime.block_on(run_until_end(config, warnings));
+    let outcome = runtime.block_on(run_until_end(config, values, warnings));
     // What still runs on other threads has no bearing on containers; records are written already.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     outcome
 }
 
-async fn run_until_end(config: &Config, warnings: Vec<String>) -> Result<(), DaemonError> {
+async fn run_until_end(
+    config: &Config,
+    values: &Values,
+    warnings: Vec<String>,
+) -> Result<(), DaemonError> {
     let end = end_signal()?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
-    let parts = assemble::assemble(config, warnings).await?;
+    let parts = assemble::assemble(config, values, warnings).await?;
     metrics::serve(config, &parts.metrics).await?;
     reconcile::reconcile(&parts).await?;
     tasks::start(&parts);

@@ -122,9 +122,7 @@ async fn clear_half_made(parts: &Parts) {
             continue;
         }
         tracing::warn!(sandbox = %sandbox.id, "was never finished; it is removed");
-        if let Err(error) = parts.sandboxes.remove(sandbox.id.as_str()).await {
-            tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot remove it");
-        }
+        parts.sandboxes.remove_half_made(&sandbox.id).await;
     }
 }
 

@@ -159,6 +159,7 @@ pub(super) fn network(config: &Config, runroot: &Path) -> network::Settings {
         timeout: CNI_TIMEOUT,
         host_ports: !config.runtime.disable_hostport_mapping,
         localnet_note: runroot.join("crioxide").join("localnet"),
+        tool_dirs: None,
     }
 }
 

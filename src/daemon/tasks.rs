@@ -22,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// How often is looked whether the network provider has started, and for what ended unseen.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often all rules for host ports are made, whatever is known of them.
+const RULES_AGAIN: Duration = Duration::from_secs(60);
 /// The longest pause before something that failed is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -43,10 +45,16 @@ pub(super) fn start(parts: &Parts) {
     supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
 }
 
-/// Makes the rules for host ports at the start, and again when a change of them failed.
+/// Makes the rules for host ports at the start, again when a change of them failed, and all of them
+/// now and then: somebody may have flushed the node's rules, and pods would be cut off for good.
 async fn keep_host_ports(sandboxes: Arc<Sandboxes>) {
     let mut pause = LOOK_AGAIN;
+    let mut sure = Instant::now();
     loop {
+        if sure.elapsed() >= RULES_AGAIN {
+            sandboxes.doubt_network().await;
+            sure = Instant::now();
+        }
         match sandboxes.settle_network().await {
             Ok(()) => pause = LOOK_AGAIN,
             Err(error) => {
@@ -85,15 +93,15 @@ async fn collect_networks(sandboxes: Arc<Sandboxes>) {
     }
 }
 
-/// Stops pods again whose stop failed at the network, ever more seldom: the kubelet may have given
-/// up, or be away.
+/// Stops pods again whose stop failed at the network, and removes those that never were whole, ever
+/// more seldom: the kubelet may have given up, or be away.
 async fn stop_again(sandboxes: Arc<Sandboxes>) {
     let mut pause = LOOK_AGAIN;
     loop {
         tokio::time::sleep(pause).await;
         let mut failed = false;
         for id in sandboxes.owing() {
-            if let Err(error) = sandboxes.stop(id.as_str()).await {
+            if let Err(error) = sandboxes.go_on(&id).await {
                 tracing::warn!(sandbox = %id, error = chain(&error), "its network stays");
                 failed = true;
             }

@@ -106,6 +106,18 @@ pub enum SandboxError {
     /// It cannot be stopped or removed before it is there.
     #[error("sandbox {0} is still being made; ask again when it is ready")]
     BeingMade(SandboxId),
+    /// The caller's time is over. The words are those that CRI-O's users know to search for.
+    #[error(
+        "kubelet may be retrying requests that are timing out in CRI-O due to system load. \
+         Currently at stage {stage}: context deadline exceeded: pod {name} is still being made, and \
+         will be the answer to the same request"
+    )]
+    Late {
+        /// The pod.
+        name: String,
+        /// Where the work stands.
+        stage: &'static str,
+    },
     /// What failed, and what could not be taken back after it.
     #[error("{failure}; and afterwards: {}", leftovers.join("; "))]
     Leftovers {
@@ -137,6 +149,7 @@ impl Classify for SandboxError {
             Self::Container { source, .. } | Self::Stats(source) => source.kind(),
             Self::BeingMade(_) | Self::NotReady(_) => Kind::WrongState,
             Self::Leftovers { failure, .. } => failure.kind(),
+            Self::Late { .. } => Kind::Deadline,
             Self::NetworkNotReady(_) | Self::Vanished => Kind::Internal,
         }
     }

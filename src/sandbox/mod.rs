@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod infra;
+mod inspect;
 mod labels;
 mod port_forward;
 mod remove;
@@ -26,6 +27,7 @@ pub use stats::PodStats;
 
 use crate::container::Containers;
 use crate::failure::chain;
+use crate::metrics::Metrics;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::InFlight;
 use crate::model::resources::Resources;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub containers: Arc<Containers>,
     /// SELinux labels.
     pub labelling: Labelling,
+    /// The counters.
+    pub metrics: Metrics,
     /// The configuration.
     pub settings: Settings,
 }
@@ -161,7 +165,13 @@ impl Sandboxes {
         Ok(self.parts.network.settle().await.map_err(NetworkError::from)?)
     }
 
-    /// The sandboxes whose stop failed at the network. Stopping them again goes on from there.
+    /// Takes the rules for host ports for lost, as when somebody flushed the node's: the next
+    /// [`Sandboxes::settle_network`] makes them all.
+    pub async fn doubt_network(&self) {
+        self.parts.network.doubt().await;
+    }
+
+    /// The sandboxes whose stop failed at the network: see [`Sandboxes::go_on`].
     #[must_use]
     pub fn owing(&self) -> Vec<SandboxId> {
         let all = self.parts.records.sandboxes.all().into_iter();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::failure::chain;
 use crate::model::change::Change;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::to_the_end;
@@ -30,6 +31,36 @@ impl Sandboxes {
             Ok(Change::Made(()))
         };
         to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
+    }
+}
+
+impl Sandboxes {
+    /// Begins to remove what a daemon that died left half made. Nobody sees it meanwhile, and nobody
+    /// waits for it: a plugin of its network may hang.
+    pub async fn remove_half_made(&self, id: &SandboxId) {
+        let Ok(Some((id, turn))) = self.parts.begin(id.as_str()).await else { return };
+        let parts = Arc::clone(&self.parts);
+        tokio::spawn(async move {
+            let _turn = turn;
+            if let Err(error) = parts.clear_away(&id).await {
+                let error = chain(&error);
+                tracing::warn!(sandbox = %id, error, "what is left of a half-made pod stays for now");
+            }
+        });
+    }
+
+    /// Goes on where the stop or the removal of a sandbox failed at the network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sandboxes::stop`] and [`Sandboxes::remove`].
+    pub async fn go_on(&self, id: &SandboxId) -> Result<Change, SandboxError> {
+        let record = self.parts.records.sandboxes.by_id(id);
+        // One that was never ready is nobody's: no kubelet is going to remove it.
+        match record.is_some_and(|record| record.ready_since.is_none()) {
+            true => self.remove(id.as_str()).await,
+            false => self.stop(id.as_str()).await,
+        }
     }
 }
 

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::failure::chain;
 use crate::model::ids::SandboxId;
+use crate::model::in_flight::Stage;
+use crate::model::in_flight::Unanswered;
 use crate::model::sandbox::SandboxConfig;
 use crate::model::sandbox::SandboxState;
 use crate::model::security::NamespaceMode;
@@ -34,34 +37,50 @@ use crate::state::SandboxRecord;
 use crate::sys::namespace;
 
 impl Sandboxes {
-    /// Runs a sandbox and gives its id. The same sandbox asked for again is the same one.
+    /// Runs a sandbox and gives its id. The same sandbox asked for again is the same one, also while
+    /// it is being made and after its caller has left.
     ///
     /// # Errors
     ///
-    /// [`SandboxError`] of the step that failed; nothing is left then.
-    pub async fn run(&self, config: SandboxConfig) -> Ran {
+    /// [`SandboxError`] of the step that failed; nothing is left then. [`SandboxError::Late`] when
+    /// it is not made within `patience`; it is made all the same.
+    pub async fn run(&self, config: SandboxConfig, patience: Option<Duration>) -> Ran {
         let name = config.metadata.full_name();
         let parts = Arc::clone(&self.parts);
         let key = name.clone();
-        let work = || async move {
+        if let Some(stage) = self.runs.stage(&key) {
+            tracing::info!(pod = name, stage, "asked for again while it is being made");
+            parts.metrics.stalled(stage);
+        }
+        let work = |stage: Stage| async move {
             let same = |record: &&Arc<SandboxRecord>| {
                 record.config.metadata.full_name() == name && record.state == SandboxState::Ready
             };
             if let Some(record) = parts.records.sandboxes.all().iter().find(same) {
                 return Ok(record.id.clone());
             }
-            parts.run(config).await.map_err(Arc::new)
+            parts.run(config, &stage).await.map_err(Arc::new)
         };
-        self.runs.run(key, work).await.unwrap_or_else(|_| Err(Arc::new(SandboxError::Vanished)))
+        match self.runs.run_within(key.clone(), patience, work).await {
+            Ok(ran) => ran,
+            Err(Unanswered::Late(stage)) => Err(Arc::new(SandboxError::Late { name: key, stage })),
+            Err(Unanswered::Vanished(_)) => Err(Arc::new(SandboxError::Vanished)),
+        }
     }
 }
 
 impl Parts {
-    async fn run(self: &Arc<Self>, config: SandboxConfig) -> Result<SandboxId, SandboxError> {
+    async fn run(
+        self: &Arc<Self>,
+        config: SandboxConfig,
+        stage: &Stage,
+    ) -> Result<SandboxId, SandboxError> {
+        stage.is("sandbox creating");
         let sysctls = self.check(&config)?;
         if config.security.namespaces.network != NamespaceMode::Node {
             self.network.wait_ready(Instant::now() + self.settings.network_patience).await?;
         }
+        stage.is("sandbox network ready");
         let mut record = self.new_record(config)?;
         let id = record.id.clone();
         self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
@@ -74,9 +93,10 @@ impl Parts {
         undo.push("clear the sandbox away", async move {
             parts.clear_away(&undo_id).await.map_err(|error| chain(&error))
         });
-        match self.build(record, sysctls).await {
+        match self.build(record, sysctls, stage).await {
             Ok(()) => Ok(id),
             Err(failure) => {
+                stage.is("sandbox removal after a failure");
                 let leftovers = undo.roll_back().await;
                 if leftovers.is_empty() {
                     return Err(failure);
@@ -175,13 +195,16 @@ impl Parts {
         self: &Arc<Self>,
         mut record: SandboxRecord,
         sysctls: Vec<(String, String)>,
+        stage: &Stage,
     ) -> Result<(), SandboxError> {
         let id = record.id.clone();
+        stage.is("sandbox namespace creation");
         self.pin(&record, sysctls).await?;
         if record.network != NetworkState::Host {
             record.network = NetworkState::Up;
         }
         self.records.sandboxes.update(&id, |kept| *kept = record.clone())?;
+        stage.is("sandbox network creation");
         // CNI is the long pole; the files and the infra process are made beside it.
         let (network, local) = tokio::join!(self.connect(&record), self.make_local(&record));
         record.infra = local?;

@@ -66,7 +66,8 @@ fn stop_signal(from: i32) -> Result<String, RequestError> {
 /// The stop signal as the status shows it; the default where there is none.
 #[must_use]
 pub fn stop_signal_to_proto(name: &str) -> i32 {
-    api::Signal::from_str_name(name).unwrap_or(api::Signal::RuntimeDefault).into()
+    let word = name.replace('+', "PLUS").replace('-', "MINUS");
+    api::Signal::from_str_name(&word).unwrap_or(api::Signal::RuntimeDefault).into()
 }
 
 fn env(from: api::KeyValue) -> Result<(String, String), RequestError> {
@@ -166,6 +167,19 @@ pub fn mount_to_proto(from: &Mount) -> api::Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_has_a_word_for_every_signal_that_an_image_can_name() {
+        for (text, word) in [
+            ("3", api::Signal::Sigquit),
+            ("37", api::Signal::Sigrtminplus3),
+            ("SIGRTMAX-1", api::Signal::Sigrtmaxminus1),
+            ("", api::Signal::Sigterm),
+        ] {
+            let shown = stop_signal_to_proto(&crate::model::signal::name(text));
+            assert_eq!(shown, i32::from(word), "{text}");
+        }
+    }
 
     fn refused(change: impl FnOnce(&mut api::ContainerConfig)) -> &'static str {
         let mut from = api::ContainerConfig {

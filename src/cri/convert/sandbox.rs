@@ -28,13 +28,15 @@ pub fn from_proto(
         return Err(RequestError::illegal("config.hostname", from.hostname));
     }
     let linux = from.linux.unwrap_or_default();
+    let mut labels = from.labels.into_iter().collect();
+    metadata.label(&mut labels);
     Ok(SandboxConfig {
         metadata,
         hostname: from.hostname,
         log_directory: from.log_directory,
         dns: from.dns_config.map(dns).transpose()?,
         port_mappings: from.port_mappings.iter().map(port_mapping).collect::<Result<_, _>>()?,
-        labels: from.labels.into_iter().collect(),
+        labels,
         annotations: from.annotations.into_iter().collect(),
         cgroup_parent: linux.cgroup_parent,
         sysctls: linux.sysctls.into_iter().collect(),
@@ -147,6 +149,7 @@ mod tests {
     fn a_plain_request_is_taken() {
         let config = from_proto(Some(request()), "runc".to_owned()).unwrap();
         assert_eq!(config.metadata.full_name(), "k8s_web_shop_u_0");
+        assert_eq!(config.labels["io.kubernetes.pod.namespace"], "shop");
         assert_eq!(config.handler, "runc");
     }
 }
