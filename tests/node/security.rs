@@ -159,7 +159,7 @@ fn a_control_character_adds_no_user_cve_2022_4318_cve_2026_15809() {
 
 #[test]
 fn account_files_that_are_no_files_neither_hang_nor_lead_to_the_node() {
-    scene::story(&["cannot read the image's etc/"], |daemon, mut client| async move {
+    scene::story(&[], |daemon, mut client| async move {
         let base = || {
             let links =
                 ["cat", "id", "sleep"].iter().fold(Tar::new().dir("etc/", 0o755), |tar, name| {
@@ -191,7 +191,8 @@ fn account_files_that_are_no_files_neither_hang_nor_lead_to_the_node() {
             let container = client.container(name, &reference, &["/bin/sleep", "600"]);
             let answer = client.create(&pod_id, &pod, &container);
             let answer = tokio::time::timeout(std::time::Duration::from_secs(60), answer).await;
-            assert!(answer.expect(name).is_err(), "{name}");
+            let told = refused(answer.expect(name), Code::InvalidArgument);
+            assert!(name == "magic" || told.contains("the image's /etc/"), "{name}: {told}");
             scene::unchanged(&daemon, &before, name).await;
         }
         // A link to a file that only the node has leads to nothing: it ends at the image's root.
