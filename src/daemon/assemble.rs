@@ -62,10 +62,7 @@ pub(super) async fn assemble(
     let apparmor = protections::apparmor(config, &host).await?;
     let (contexts, warning) = protections::selinux(config, &mut host);
     found.extend(apparmor.warning.iter().cloned().chain(warning));
-    for warning in found {
-        tracing::warn!("{warning}");
-        warnings.push(warning);
-    }
+    warnings.extend(found.into_iter().inspect(|warning| tracing::warn!("{warning}")));
     let store = Store::open(settings::store(config))?;
     let sandbox_records = store.root().join("crioxide").join("sandboxes");
     let metrics = settings::metrics(config);
@@ -81,11 +78,8 @@ pub(super) async fn assemble(
     let runtime = Runtime::new(settings::runtime(config))?;
     let mut handlers = settings::handlers(config)?;
     let user_namespaces = look_at_handlers(&mut handlers, &runtime, &store).await?;
-    let recursive_read_only = handlers
-        .iter()
-        .filter(|(_, facts)| facts.recursive_read_only)
-        .map(|(name, _)| name.clone());
-    let recursive_read_only = recursive_read_only.collect();
+    let recursive = handlers.iter().filter(|(_, facts)| facts.recursive_read_only);
+    let recursive_read_only = recursive.map(|(name, _)| name.clone()).collect();
     // Read for each container anew; a fault is better known now.
     container::hooks(&config.runtime.hooks_dir).map_err(DaemonError::Hook)?;
     warnings.extend(without_effect(&handlers));
@@ -110,16 +104,15 @@ pub(super) async fn assemble(
         metrics: metrics.clone(),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
-    let verifier = Verifier::new(registry, judge);
-    let images = Arc::new(Images::new(store.clone(), catalog, verifier));
+    let images = Images::new(store.clone(), catalog, Verifier::new(registry, judge));
     let handlers = runtime.handlers();
-    let of_node = (config, values);
-    let node = node(of_node, policies, handlers, recursive_read_only, user_namespaces, warnings);
+    let config = (config, values);
+    let node = node(config, policies, handlers, recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
         store,
         records,
         runtime,
-        images,
+        images: Arc::new(images),
         containers,
         sandboxes,
         node,

@@ -57,10 +57,10 @@ impl Sandboxes {
     pub async fn go_on(&self, id: &SandboxId) -> Result<Change, SandboxError> {
         let record = self.parts.records.sandboxes.by_id(id);
         // One that was never ready is nobody's: no kubelet is going to remove it.
-        match record.is_some_and(|record| record.ready_since.is_none()) {
-            true => self.remove(id.as_str()).await,
-            false => self.stop(id.as_str()).await,
+        if record.is_some_and(|record| record.ready_since.is_none()) {
+            return self.remove(id.as_str()).await;
         }
+        self.stop(id.as_str()).await
     }
 }
 
