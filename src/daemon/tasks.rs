@@ -118,6 +118,8 @@ where
         loop {
             match tokio::spawn(task()).await {
                 Ok(()) => tracing::error!(task = name, "ended; it is started again"),
+                // The daemon ends.
+                Err(error) if error.is_cancelled() => return,
                 Err(error) => tracing::error!(task = name, %error, "it is started again"),
             }
             tokio::time::sleep(AGAIN).await;
