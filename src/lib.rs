@@ -4,6 +4,7 @@
 //! everything; the front door translates the CRI; use cases decide; subsystems act; pure rooms
 //! compute; `sys` touches the kernel.
 
+pub mod artifacts;
 pub mod audit;
 pub mod catalog;
 pub mod cli;

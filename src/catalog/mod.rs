@@ -1,7 +1,8 @@
 //! Which images are on this node, by whatever a user calls them.
 //!
 //! A name is an ID, the beginning of one, a full reference, or a short name that registries.conf
-//! completes. Both pulling and running look images up here, so they always agree.
+//! completes. Both pulling and running look images up here, so they always agree. Artifacts are
+//! among them, as the kubelet knows no difference: of one name, an image goes first.
 
 mod error;
 mod pinned;
@@ -15,6 +16,8 @@ use std::sync::PoisonError;
 pub use error::CatalogError;
 pub use pinned::Pinned;
 
+use crate::artifacts::Artifact;
+use crate::artifacts::Artifacts;
 use crate::failure::chain;
 use crate::model::ids::ImageId;
 use crate::oci::digest::Digest;
@@ -50,6 +53,9 @@ pub struct ImageInfo {
     pub annotations: BTreeMap<String, String>,
     /// The kubelet must not collect it.
     pub pinned: bool,
+    /// It is no container image but an artifact, whose ID is the digest of its manifest. It can be
+    /// mounted as a volume, not run.
+    pub artifact: Option<Arc<Artifact>>,
     /// Its config is there. It is not yet while another tool writes the image, whose record comes
     /// first; such an image can be removed and pulled, not run.
     pub whole: bool,
@@ -67,6 +73,7 @@ struct Contents {
 pub struct Catalog {
     store: Store,
     registry: Registry,
+    artifacts: Artifacts,
     pinned: Pinned,
     contents: Mutex<HashMap<ImageId, Arc<Contents>>>,
 }
@@ -74,8 +81,8 @@ pub struct Catalog {
 impl Catalog {
     /// The images of `store`, with short names completed as `registry` is configured.
     #[must_use]
-    pub fn new(store: Store, registry: Registry, pinned: Pinned) -> Self {
-        Self { store, registry, pinned, contents: Mutex::default() }
+    pub fn new(store: Store, registry: Registry, artifacts: Artifacts, pinned: Pinned) -> Self {
+        Self { store, registry, artifacts, pinned, contents: Mutex::default() }
     }
 
     /// All images, those that are not whole among them. Blocks.
@@ -88,7 +95,9 @@ impl Catalog {
         let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         contents.retain(|id, _| images.iter().any(|image| image.id == *id));
         drop(contents);
-        images.iter().map(|image| self.info(image)).collect()
+        let mut all = images.iter().map(|image| self.info(image)).collect::<Result<Vec<_>, _>>()?;
+        all.extend(self.artifacts());
+        Ok(all)
     }
 
     /// The image that `text` names. Blocks.
@@ -99,14 +108,59 @@ impl Catalog {
     pub fn find(&self, text: &str) -> Result<Option<ImageInfo>, CatalogError> {
         let text = text.strip_prefix("sha256:").unwrap_or(text);
         if let Ok(id) = text.parse::<ImageId>() {
-            return self.store.image(&id)?.map(|image| self.info(&image)).transpose();
+            let image = self.store.image(&id)?.map(|image| self.info(&image)).transpose()?;
+            return Ok(image.or_else(|| self.artifacts().into_iter().find(|info| info.id == id)));
         }
-        for reference in self.complete(text) {
-            if let Some(image) = self.by_reference(&reference)? {
+        let wanted = self.complete(text);
+        for reference in &wanted {
+            if let Some(image) = self.by_reference(reference)? {
                 return self.info(&image).map(Some);
             }
         }
-        self.by_prefix(text)
+        let artifacts = self.artifacts();
+        let named = |info: &&ImageInfo| {
+            wanted.iter().any(|name| info.tags.contains(name) || info.digests.contains(name))
+        };
+        if let Some(info) = artifacts.iter().find(named) {
+            return Ok(Some(info.clone()));
+        }
+        self.by_prefix(text, artifacts)
+    }
+
+    /// All artifacts; a store of them that cannot be read must not hide the images.
+    fn artifacts(&self) -> Vec<ImageInfo> {
+        let all = self.artifacts.all().unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "artifacts cannot be listed");
+            Vec::new()
+        });
+        all.into_iter().filter_map(|artifact| self.info_of_artifact(artifact)).collect()
+    }
+
+    fn info_of_artifact(&self, artifact: Artifact) -> Option<ImageInfo> {
+        let names: Vec<Reference> =
+            artifact.names.iter().filter_map(|name| name.parse().ok()).collect();
+        let (tags, mut digests): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name: &Reference| name.tag().is_some());
+        for tag in &tags {
+            let name = tag.with_digest(&artifact.digest);
+            if !digests.contains(&name) {
+                digests.push(name);
+            }
+        }
+        let pinned = tags.iter().chain(&digests).any(|name| self.pinned.matches(&name.to_string()));
+        Some(ImageInfo {
+            // Only SHA-256 makes an ID.
+            id: artifact.digest.hex().parse().ok()?,
+            pinned: pinned || artifact.read_only,
+            tags,
+            digests,
+            manifests: vec![artifact.digest.clone()],
+            size: artifact.size,
+            user: String::new(),
+            annotations: artifact.manifest.annotations.clone(),
+            artifact: Some(Arc::new(artifact)),
+            whole: true,
+        })
     }
 
     fn by_reference(&self, reference: &Reference) -> Result<Option<Arc<Image>>, CatalogError> {
@@ -137,15 +191,20 @@ impl Catalog {
         self.complete(text).into_iter().filter(known).map(|name| name.to_string()).collect()
     }
 
-    fn by_prefix(&self, text: &str) -> Result<Option<ImageInfo>, CatalogError> {
+    fn by_prefix(
+        &self,
+        text: &str,
+        artifacts: Vec<ImageInfo>,
+    ) -> Result<Option<ImageInfo>, CatalogError> {
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if text.len() < SHORTEST_PREFIX || !text.bytes().all(hex) {
             return Ok(None);
         }
         let images = self.store.images_by_id_prefix(text)?;
-        match images.as_slice() {
-            [] => Ok(None),
-            [image] => self.info(image).map(Some),
+        let mut artifacts = artifacts.into_iter().filter(|info| info.id.as_str().starts_with(text));
+        match (images.as_slice(), artifacts.next(), artifacts.next()) {
+            ([], found, None) => Ok(found),
+            ([image], None, _) => self.info(image).map(Some),
             _ => Err(CatalogError::Ambiguous(text.to_owned())),
         }
     }
@@ -185,6 +244,7 @@ impl Catalog {
                 .map(|known| known.annotations.clone())
                 .unwrap_or_default(),
             pinned,
+            artifact: None,
             whole: contents.is_some(),
         })
     }
@@ -235,6 +295,10 @@ impl Catalog {
     ///
     /// [`CatalogError::Store`].
     pub fn manifests(&self, image: &ImageInfo) -> Result<Vec<Digest>, CatalogError> {
+        if let Some(artifact) = &image.artifact {
+            // Its bytes were checked when it was looked up.
+            return Ok(vec![artifact.digest.clone()]);
+        }
         let mut found = Vec::new();
         for digest in &image.manifests {
             for key in [format!("manifest-{digest}"), "manifest".to_owned()] {

@@ -48,9 +48,16 @@ pub(super) fn command() -> Command {
 pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<(), CliError> {
     let loaded = load(inputs)?;
     let wanted = matches.get_one::<String>(IMAGE).cloned().unwrap_or_default();
-    let (store, catalog) = offline::images(&loaded.config)?;
+    let (store, artifacts, catalog) = offline::images(&loaded.config)?;
     let image = catalog.find(&wanted)?.ok_or_else(|| CliError::NoImage(wanted.clone()))?;
-    let evidence = judge::kept(&store, &image.id)?;
+    let evidence = match &image.artifact {
+        None => judge::kept(&store, &image.id)?,
+        Some(artifact) => {
+            let kept = artifacts.kept(&artifact.digest, judge::EVIDENCE_LIMIT)?;
+            let kept = kept.map(|bytes| judge::read_kept(&bytes, &image.id)).transpose()?;
+            kept.unwrap_or_default()
+        }
+    };
     let found = Found {
         id: image.id.to_string(),
         names: image.tags.iter().chain(&image.digests).map(ToString::to_string).collect(),

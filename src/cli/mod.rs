@@ -46,6 +46,9 @@ enum CliError {
     /// The image cannot be looked up.
     #[error(transparent)]
     Catalog(#[from] crate::catalog::CatalogError),
+    /// What is kept with an artifact cannot be read.
+    #[error(transparent)]
+    Artifact(#[from] crate::artifacts::ArtifactError),
     /// The image is not here.
     #[error("image {0:?} is not on this node")]
     NoImage(String),

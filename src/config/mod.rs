@@ -73,6 +73,7 @@ pub use types::LogFormat;
 pub use types::LogLevel;
 pub use types::LogSize;
 pub use types::MessageSize;
+pub use types::MissingEvidence;
 pub use types::Pattern;
 pub use types::PodMetrics;
 pub use types::Port;

@@ -29,6 +29,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a container whose image came without the signatures that the policy wants.
+    MissingEvidence: "\"refuse\" or \"fetch\"" {
+        /// It is refused.
+        Refuse = "refuse" | "";
+        /// The signatures are looked up in the image's registry.
+        Fetch = "fetch";
+    }
+}
+
+words! {
     /// What becomes of a short name with several candidates.
     ShortNameMode: "\"enforcing\" or \"disabled\"" {
         /// The pull fails.

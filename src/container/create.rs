@@ -289,15 +289,12 @@ impl Parts {
             mount_label: draft.labels.mount.clone(),
             id_map: id_map(&draft.sandbox),
         };
-        let (undo_store, undo_id, log) = (store.clone(), id.clone(), draft.log.clone());
-        let undo_runtime = self.runtime.clone();
+        let (parts, undo_id, log) = (Arc::clone(self), id.clone(), draft.log.clone());
         undo.push("remove the container from the store", async move {
-            let event = undo_id.clone();
-            blocking(move || Ok(undo_store.remove_container(&undo_id)?))
-                .await
-                .map_err(|error| chain(&error))?;
+            let (stored, runtime) = (undo_id.clone(), parts.runtime.clone());
+            blocking(move || parts.forget_stored(&stored)).await.map_err(|error| chain(&error))?;
             // Its monitor may have told of its end meanwhile.
-            undo_runtime.remove_exit_event(&event).map_err(|error| chain(&error))?;
+            runtime.remove_exit_event(&undo_id).map_err(|error| chain(&error))?;
             files::remove(&log).map_err(|error| error.to_string())
         });
         let (parts, input) = (Arc::clone(self), draft.clone());

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::artifacts::ArtifactError;
 use crate::catalog::CatalogError;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::io_kind;
+use crate::judge::FindError;
 use crate::judge::JudgeError;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
@@ -36,6 +38,18 @@ pub enum ContainerError {
     /// The image cannot be looked up.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// It can be mounted, not run.
+    #[error("{0:?} is an OCI artifact, no container image: it can be mounted, not run")]
+    NoContainerImage(String),
+    /// Artifacts are not to be mounted.
+    #[error(
+        "{0:?} is an OCI artifact, and oci_artifact_mount_support in [crio.image] says not to \
+         mount any"
+    )]
+    ArtifactsOff(String),
+    /// The artifact cannot be mounted.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// The pod's user named another image than the one that would run.
     #[error("image {image} is not known as {user_specified:?} on this node; pull it by that name")]
     OtherImage {
@@ -47,6 +61,20 @@ pub enum ContainerError {
     /// The policy does not allow the image now.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// Nothing vouches for it, because another tool put it here.
+    #[error(
+        "{0}; no signature is kept with it, as another tool put it on this node: pull it through this \
+         daemon, or set on_missing_evidence = \"fetch\" in [crio.image]"
+    )]
+    NoEvidence(Box<ContainerError>),
+    /// It cannot be told whether anything vouches for it.
+    #[error("the signatures of {image} are not on this node and cannot be looked up")]
+    EvidenceNotFound {
+        /// The image.
+        image: String,
+        /// Why.
+        source: FindError,
+    },
     /// A file of the host or the image is in the way.
     #[error("cannot {action} {path}")]
     File {
@@ -225,8 +253,12 @@ impl Classify for ContainerError {
                 Kind::InvalidRequest
             }
             Self::Apparmor(source) => source.kind(),
+            Self::NoContainerImage(_) | Self::ArtifactsOff(_) => Kind::NotSupported,
+            Self::Artifact(source) => source.kind(),
             Self::Catalog(source) => source.kind(),
-            Self::OtherImage { .. } => Kind::Refused,
+            Self::OtherImage { .. } | Self::NoEvidence(_) | Self::EvidenceNotFound { .. } => {
+                Kind::Refused
+            }
             Self::TargetElsewhere { .. } => Kind::InvalidRequest,
             Self::Judge(source) => source.kind(),
             Self::File { source, .. } => io_kind(source),

@@ -2,7 +2,8 @@
 //!
 //! The image was judged when it was pulled, but the policy may have changed since, the image may
 //! have come by another tool, and a tag may point elsewhere today. So it is judged again: bound to
-//! the image's own manifest digest and to the name that the pod's user wrote, without network.
+//! the image's own manifest digest and to the name that the pod's user wrote, without network unless
+//! it came without evidence and the administrator wants that looked up.
 
 use crate::catalog::ImageInfo;
 use crate::container::Parts;
@@ -12,9 +13,7 @@ use crate::judge;
 use crate::judge::About;
 use crate::judge::Case;
 use crate::judge::Event;
-use crate::judge::JudgeError;
 use crate::model::container::ImageChoice;
-use crate::model::ids::ImageId;
 use crate::model::names::SandboxMetadata;
 use crate::oci::digest::Digest;
 use crate::oci::image_config::RunConfig;
@@ -53,11 +52,10 @@ impl Parts {
         choice: &ImageChoice,
         asker: &Asker,
     ) -> Result<Judged, ContainerError> {
-        let info = self
-            .catalog
-            .find(&choice.image)?
-            .ok_or_else(|| ContainerError::NoImage(choice.image.clone()))?;
-        let verdict = self.verdict(choice, &info, asker)?;
+        let (info, verdict) = self.allowed(choice, asker)?;
+        if info.artifact.is_some() {
+            return Err(ContainerError::NoContainerImage(choice.image.clone()));
+        }
         let (_, config) = self.catalog.config(&info.id)?;
         let name = info.tags.first().or(info.digests.first()).map(Reference::to_string);
         let repo_digests: Vec<String> = info.digests.iter().map(Reference::to_string).collect();
@@ -68,6 +66,21 @@ impl Parts {
             allowed: verdict.to_string(),
         };
         Ok(Judged { image, run: config.run(), repo_digests })
+    }
+
+    /// The image or artifact that a request means, if the policy of the pod's namespace allows it
+    /// now, with the verdict. Blocks.
+    pub(super) fn allowed(
+        &self,
+        choice: &ImageChoice,
+        asker: &Asker,
+    ) -> Result<(ImageInfo, Verdict), ContainerError> {
+        let info = self
+            .catalog
+            .find(&choice.image)?
+            .ok_or_else(|| ContainerError::NoImage(choice.image.clone()))?;
+        let verdict = self.verdict(choice, &info, asker)?;
+        Ok((info, verdict))
     }
 
     /// The name the user wrote, if the image is known by it; without one, every name it has.
@@ -130,7 +143,7 @@ impl Parts {
                     .map(|manifest_digest| Subject { reference, manifest_digest }),
             );
         }
-        Ok(self.decide(&case, &info.id, &subjects)?)
+        self.decide(&case, info, &subjects)
     }
 
     /// Asks with the evidence that is kept with the image. Where that cannot be read, only names
@@ -138,16 +151,32 @@ impl Parts {
     fn decide(
         &self,
         case: &Case,
-        image: &ImageId,
+        info: &ImageInfo,
         subjects: &[Subject<'_>],
-    ) -> Result<Verdict, JudgeError> {
+    ) -> Result<Verdict, ContainerError> {
         if !subjects.iter().any(|subject| case.wants_evidence(subject.reference)) {
-            return case.decide(subjects, Ok(&Evidence::default()));
+            return Ok(case.decide(subjects, Ok(&Evidence::default()))?);
         }
-        let error = match judge::kept(&self.store, image) {
-            Ok(evidence) => return case.decide(subjects, Ok(&evidence)),
+        let error = match self.kept(info) {
+            Ok(Some(evidence)) => return Ok(case.decide(subjects, Ok(&evidence))?),
+            Ok(None) => return self.decide_without_evidence(case, info, subjects),
             Err(error) => error,
         };
+        let cause = match &error {
+            ContainerError::Judge(error) => error.cause(),
+            _ => "evidence_unreadable",
+        };
+        Self::decide_unsure(case, subjects, error, cause)
+    }
+
+    /// What can be decided when it could not be found out what there is: of the names for which
+    /// nobody wants any evidence.
+    pub(super) fn decide_unsure(
+        case: &Case,
+        subjects: &[Subject<'_>],
+        error: ContainerError,
+        cause: &'static str,
+    ) -> Result<Verdict, ContainerError> {
         let why = chain(&error);
         let free: Vec<Subject<'_>> = subjects
             .iter()
@@ -155,9 +184,18 @@ impl Parts {
             .copied()
             .collect();
         if free.is_empty() {
-            case.give_up(subjects.first(), error.cause(), &why);
+            case.give_up(subjects.first(), cause, &why);
             return Err(error);
         }
-        case.decide(&free, Err(&why))
+        Ok(case.decide(&free, Err(&why))?)
+    }
+
+    /// The evidence that was kept with an image or artifact.
+    fn kept(&self, info: &ImageInfo) -> Result<Option<Evidence>, ContainerError> {
+        let Some(artifact) = &info.artifact else {
+            return Ok(judge::kept_if_any(&self.store, &info.id)?);
+        };
+        let bytes = self.artifacts.kept(&artifact.digest, judge::EVIDENCE_LIMIT)?;
+        Ok(bytes.map(|bytes| judge::read_kept(&bytes, &info.id)).transpose()?)
     }
 }

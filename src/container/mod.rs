@@ -18,6 +18,7 @@ mod facts;
 mod hooks;
 mod judged;
 mod labels;
+mod missing;
 mod mounts;
 mod profile;
 mod remove;
@@ -42,7 +43,9 @@ pub use hooks::read as hooks;
 pub use stats::ContainerStats;
 pub use stop::Stops;
 
+use crate::artifacts::Artifacts;
 use crate::catalog::Catalog;
+use crate::judge::Finder;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::model::container::Device;
@@ -77,6 +80,8 @@ pub struct Settings {
     pub host: HostFacts,
     /// The text of our own AppArmor profile, where it can be loaded.
     pub own_profile: Option<String>,
+    /// OCI artifacts may be mounted.
+    pub artifact_mounts: bool,
     /// What becomes of the volumes that an image declares.
     pub image_volumes: ImageVolumes,
     /// The devices that a pod may wish for by annotation.
@@ -132,10 +137,14 @@ pub struct Parts {
     pub records: Arc<Records>,
     /// runc and conmon.
     pub runtime: Runtime,
+    /// The artifacts.
+    pub artifacts: Artifacts,
     /// The images.
     pub catalog: Arc<Catalog>,
     /// The policy.
     pub judge: Judge,
+    /// Looks evidence up for what came without; `None` refuses it.
+    pub finder: Option<Arc<dyn Finder>>,
     /// The configuration.
     pub settings: Settings,
     /// Tells those who wait that a container's end was recorded.
@@ -188,6 +197,12 @@ impl Containers {
 }
 
 impl Parts {
+    /// Removes a container from the store, and lets go of what it had mounted. Blocks.
+    fn forget_stored(&self, id: &ContainerId) -> Result<(), ContainerError> {
+        self.store.remove_container(id)?;
+        Ok(self.artifacts.release(id.as_str())?)
+    }
+
     /// The container to act on: its record once it is our turn, and the turn itself.
     async fn begin(
         &self,

@@ -1,6 +1,6 @@
 //! Finds what is to be mounted: host paths with their links resolved, and images as volumes.
 //!
-//! An image as a volume is judged like the image that a container runs: by the policy of its
+//! An image or artifact as a volume is judged like the image that a container runs: by the policy of its
 //! namespace as it is now. What is refused is not mounted, whoever pulled it before. A path inside
 //! of it is resolved with the image as the root, so that no link of the image leads onto the node.
 //!
@@ -12,6 +12,7 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::artifacts::MountFile;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
 use crate::container::judged::Asker;
@@ -29,6 +30,14 @@ pub(super) struct Found<'a> {
     pub(super) resolved: Vec<ResolvedMount<'a>>,
     /// The request, with the images that were found: what the record keeps.
     pub(super) recorded: Vec<Mount>,
+}
+
+/// An image or artifact that is a volume.
+struct Volume {
+    /// Its id.
+    image_ref: String,
+    /// What is mounted, and where, if that is not the volume's own place.
+    places: Vec<(Option<String>, PathBuf)>,
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
@@ -63,33 +72,40 @@ impl Parts {
                 path: mount.container_path.clone(),
                 source: Box::new(source),
             };
-            let (image_ref, source) = self.image_volume(mount, image, id, asker).map_err(wrap)?;
-            recorded.image_ref = image_ref;
-            found.resolved.push(ResolvedMount {
-                mount,
-                target: None,
-                sharing: Sharing::Private,
-                holds_store: false,
-                source,
-            });
+            let volume = self.image_volume(mount, image, id, asker).map_err(wrap)?;
+            recorded.image_ref = volume.image_ref;
+            found.resolved.extend(volume.places.into_iter().map(|(target, source)| {
+                let sharing = Sharing::Private;
+                ResolvedMount { mount, target, sharing, holds_store: false, source }
+            }));
         }
         Ok(found)
     }
 
-    /// Mounts an image for this container, and gives its id and where the volume's files are.
+    /// Mounts an image for this container, or finds the files of an artifact.
     fn image_volume(
         &self,
         mount: &Mount,
         image: &ImageChoice,
         id: &ContainerId,
         asker: &Asker,
-    ) -> Result<(String, PathBuf), ContainerError> {
+    ) -> Result<Volume, ContainerError> {
         let sub_path = plain(&mount.image_sub_path)?;
-        let judged = self.judged_image(image, asker)?;
-        let root = self.store.mount_image(&judged.image.id, id)?;
-        let image_ref = judged.image.id.to_string();
+        let (info, _) = self.allowed(image, asker)?;
+        let image_ref = info.id.to_string();
+        if let Some(artifact) = &info.artifact {
+            if !self.settings.artifact_mounts {
+                return Err(ContainerError::ArtifactsOff(image.image.clone()));
+            }
+            self.artifacts.hold(&artifact.digest, id.as_str())?;
+            let files = self.artifacts.files(artifact, &sub_path.to_string_lossy())?;
+            let below = mount.container_path.trim_end_matches('/');
+            let place = |file: MountFile| (Some(format!("{below}/{}", file.name)), file.source);
+            return Ok(Volume { image_ref, places: files.into_iter().map(place).collect() });
+        }
+        let root = self.store.mount_image(&info.id, id)?;
         if sub_path.as_os_str().is_empty() {
-            return Ok((image_ref, root));
+            return Ok(Volume { image_ref, places: vec![(None, root)] });
         }
         let found = Directory::open(&root)
             .and_then(|root| root.find_in_root(sub_path.as_os_str().as_encoded_bytes()));
@@ -98,7 +114,7 @@ impl Parts {
             image: image.image.clone(),
             source,
         })?;
-        Ok((image_ref, found))
+        Ok(Volume { image_ref, places: vec![(None, found)] })
     }
 }
 

@@ -69,27 +69,26 @@ impl Containers {
         id: &ContainerId,
         sandbox: Option<&SandboxRecord>,
     ) -> Result<(), ContainerError> {
-        let (runtime, store) = (&self.parts.runtime, self.parts.store.clone());
-        let bundle = store.container_run_dir(id);
+        let runtime = &self.parts.runtime;
+        let bundle = self.parts.store.container_run_dir(id);
         let handler = sandbox.map_or(runtime.default_handler(), |sandbox| &sandbox.handler);
         let parent = sandbox.map_or("", |sandbox| &sandbox.config.cgroup_parent);
         runtime.abandon(id, handler, &bundle, parent).await?;
-        let id = id.clone();
-        blocking(move || Ok(store.remove_container(&id)?)).await?;
-        Ok(())
+        let (parts, id) = (Arc::clone(&self.parts), id.clone());
+        blocking(move || parts.forget_stored(&id)).await
     }
 }
 
 impl Parts {
     /// Takes away what runs and lies of a container, the record last.
     pub(super) async fn remove_parts(
-        &self,
+        self: &Arc<Self>,
         record: &ContainerRecord,
     ) -> Result<(), ContainerError> {
         self.runtime.delete(&record.handler, &record.id).await?;
         self.runtime.forget(&record.id, &record.cgroup_parent).await?;
-        let (store, id) = (self.store.clone(), record.id.clone());
-        blocking(move || Ok(store.remove_container(&id)?)).await?;
+        let (parts, id) = (Arc::clone(self), record.id.clone());
+        blocking(move || parts.forget_stored(&id)).await?;
         // Its file is gone with the directory; until here another call finds what is left.
         self.records.containers.remove(&record.id)?;
         // A monitor may have written it down after the runtime forgot the container; one that does

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+use crate::artifacts::Artifacts;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::config::CgroupManager;
 use crate::config::Config;
+use crate::config::MissingEvidence;
 use crate::config::Values;
 use crate::container;
 use crate::container::Containers;
@@ -21,6 +23,7 @@ use crate::daemon::settings;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::image::Verifier;
+use crate::judge::Finder;
 use crate::judge::Judge;
 use crate::judge::Settings;
 use crate::metrics::Metrics;
@@ -41,6 +44,7 @@ const WAITING_EXITS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) store: Store,
+    pub(super) artifacts: Artifacts,
     pub(super) records: Arc<Records>,
     pub(super) runtime: Runtime,
     pub(super) images: Arc<Images>,
@@ -68,8 +72,7 @@ pub(super) async fn assemble(
     let metrics = settings::metrics(config);
     let records = settings::records(&store, &sandbox_records);
     let records = Arc::new(Records::new(records, metrics.clone()));
-    let registry = Registry::new(settings::registry(config))?;
-    let catalog = Arc::new(Catalog::new(store.clone(), registry.clone(), settings::pinned(config)));
+    let (registry, artifacts, catalog) = look_up(config, &store)?;
     let audit = Audit::new(settings::audit(config));
     warnings.extend(look_at_audit(&audit)?);
     let judge = Judge::new(settings::policies(config), audit, metrics.clone());
@@ -80,18 +83,18 @@ pub(super) async fn assemble(
     let user_namespaces = look_at_handlers(&mut handlers, &runtime, &store).await?;
     let recursive = handlers.iter().filter(|(_, facts)| facts.recursive_read_only);
     let recursive_read_only = recursive.map(|(name, _)| name.clone()).collect();
-    // Read for each container anew; a fault is better known now.
-    container::hooks(&config.runtime.hooks_dir).map_err(DaemonError::Hook)?;
-    warnings.extend(without_effect(&handlers));
-    let (exited, _) = broadcast::channel(WAITING_EXITS);
+    warnings.extend(look_at_hooks(config, &handlers)?);
+    let verifier = Verifier::new(registry, judge.clone());
     let containers = Arc::new(Containers::new(container::Parts {
         store: store.clone(),
         records: Arc::clone(&records),
         runtime: runtime.clone(),
+        artifacts: artifacts.clone(),
         catalog: Arc::clone(&catalog),
-        judge: judge.clone(),
+        judge,
+        finder: finder(config, &verifier),
         settings: settings::container(config, handlers, host, apparmor)?,
-        exited,
+        exited: broadcast::channel(WAITING_EXITS).0,
         stops: Arc::default(),
         metrics: metrics.clone(),
     }));
@@ -104,12 +107,12 @@ pub(super) async fn assemble(
         metrics: metrics.clone(),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
-    let images = Images::new(store.clone(), catalog, Verifier::new(registry, judge));
-    let handlers = runtime.handlers();
-    let config = (config, values);
-    let node = node(config, policies, handlers, recursive_read_only, user_namespaces, warnings);
+    let images = Images::new(store.clone(), artifacts.clone(), catalog, verifier);
+    let (known, config) = (runtime.handlers(), (config, values));
+    let node = node(config, policies, known, recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
         store,
+        artifacts,
         records,
         runtime,
         images: Arc::new(images),
@@ -119,6 +122,26 @@ pub(super) async fn assemble(
         sandbox_records,
         metrics,
     })
+}
+
+/// The registries, the artifacts of the node, and what of them and the images is here by which name.
+fn look_up(
+    config: &Config,
+    store: &Store,
+) -> Result<(Registry, Artifacts, Arc<Catalog>), DaemonError> {
+    let registry = Registry::new(settings::registry(config))?;
+    let artifacts = Artifacts::open(&settings::artifacts(config))?;
+    let pinned = settings::pinned(config);
+    let catalog = Catalog::new(store.clone(), registry.clone(), artifacts.clone(), pinned);
+    Ok((registry, artifacts, Arc::new(catalog)))
+}
+
+/// Who looks up the evidence of images that came without, if anyone is to.
+fn finder(config: &Config, verifier: &Verifier) -> Option<Arc<dyn Finder>> {
+    match config.image.on_missing_evidence {
+        MissingEvidence::Refuse => None,
+        MissingEvidence::Fetch => Some(Arc::new(verifier.clone())),
+    }
 }
 
 /// What the node says of itself.
@@ -168,8 +191,13 @@ async fn look_at_handlers(
     Ok(user_namespaces)
 }
 
-/// The annotations that handlers allow and that mean nothing here.
-fn without_effect(handlers: &BTreeMap<String, HandlerFacts>) -> Vec<String> {
+/// Reads the hooks, for a fault is better known now than at the first container; gives the
+/// annotations that handlers allow and that mean nothing here.
+fn look_at_hooks(
+    config: &Config,
+    handlers: &BTreeMap<String, HandlerFacts>,
+) -> Result<Vec<String>, DaemonError> {
+    container::hooks(&config.runtime.hooks_dir).map_err(DaemonError::Hook)?;
     let of = |(name, facts): (&String, &HandlerFacts)| {
         let keys: Vec<&str> = facts
             .allowed_annotations
@@ -184,7 +212,7 @@ fn without_effect(handlers: &BTreeMap<String, HandlerFacts>) -> Vec<String> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    warnings
+    Ok(warnings)
 }
 
 /// Says aloud what the policy means for this node, at a time when somebody looks.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::artifacts::ArtifactError;
 use crate::audit::AuditError;
 use crate::container::ContainerError;
 use crate::network::NetworkError;
@@ -51,6 +52,9 @@ pub enum DaemonError {
     /// The store.
     #[error("cannot open the image store")]
     Store(#[from] StorageError),
+    /// The artifacts.
+    #[error("cannot open the store of artifacts")]
+    Artifacts(#[from] ArtifactError),
     /// registries.conf.
     #[error("cannot set the registry client up")]
     Registry(#[from] RegistryError),

@@ -75,8 +75,12 @@ fn controller_v2(name: &str) -> bool {
     text.split_whitespace().any(|controller| controller == name)
 }
 
-/// `hugepages-2048kB` in the kernel is `2MB` in a limit.
+/// `hugepages-2048kB` in the kernel is `2MB` in a limit. The kubelet sends limits for all sizes,
+/// also where cgroups cannot limit any.
 fn hugepage_sizes() -> BTreeSet<String> {
+    if !Path::new("/sys/fs/cgroup/hugetlb").exists() && !controller_v2("hugetlb") {
+        return BTreeSet::new();
+    }
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return BTreeSet::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

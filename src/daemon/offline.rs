@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 
+use crate::artifacts::Artifacts;
 use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -39,16 +40,18 @@ pub fn verifier(config: &Config, policy: Option<PathBuf>) -> Result<Verifier, Da
     Ok(Verifier::new(registry, judge(config, policy)))
 }
 
-/// The daemon's store, to be read, and the images in it.
+/// The daemon's stores, to be read, and the images and artifacts in them.
 ///
 /// # Errors
 ///
 /// [`DaemonError::Store`] where there is none, and [`DaemonError::Registry`].
-pub fn images(config: &Config) -> Result<(Store, Catalog), DaemonError> {
+pub fn images(config: &Config) -> Result<(Store, Artifacts, Catalog), DaemonError> {
     let store = Store::look(settings::store(config))?;
     let registry = Registry::new(settings::registry(config))?;
-    let catalog = Catalog::new(store.clone(), registry, settings::pinned(config));
-    Ok((store, catalog))
+    let artifacts = Artifacts::beside(&settings::artifacts(config));
+    let catalog =
+        Catalog::new(store.clone(), registry, artifacts.clone(), settings::pinned(config));
+    Ok((store, artifacts, catalog))
 }
 
 /// Runs work that waits for the network.

@@ -37,7 +37,10 @@ pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
         .await;
     clear_unanswered(parts).await;
     clear_half_made(parts).await;
-    Ok(parts.store.collect_image_mounts()?)
+    parts.store.collect_image_mounts()?;
+    let living = parts.store.containers()?;
+    let living: Vec<String> = living.iter().map(|container| container.id.to_string()).collect();
+    Ok(parts.artifacts.release_others(&living)?)
 }
 
 /// Nobody knows a container whose creator was not told of it before the last daemon ended.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::artifacts;
 use crate::audit;
 use crate::catalog::Pinned;
 use crate::config::CgroupManager;
@@ -60,6 +61,14 @@ pub(super) fn store(config: &Config) -> storage::Settings {
         root: config.root.root.clone(),
         runroot: config.root.runroot.clone(),
         mount_options: config.root.mount_options(),
+    }
+}
+
+pub(super) fn artifacts(config: &Config) -> artifacts::Settings {
+    artifacts::Settings {
+        root: config.root.root.clone(),
+        runroot: config.root.runroot.clone(),
+        additional: config.runtime.additional_artifact_stores.clone(),
     }
 }
 
@@ -264,6 +273,7 @@ pub(super) fn container(
         handlers,
         host,
         own_profile: apparmor.own_profile,
+        artifact_mounts: config.image.oci_artifact_mount_support,
         image_volumes: match config.image.image_volumes {
             ImageVolumes::Mkdir => container::ImageVolumes::Mkdir,
             ImageVolumes::Bind => container::ImageVolumes::Bind,

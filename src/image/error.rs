@@ -1,5 +1,6 @@
 //! What can go wrong with a verb on images.
 
+use crate::artifacts::ArtifactError;
 use crate::catalog::CatalogError;
 use crate::failure::Classify;
 use crate::failure::Kind;
@@ -84,6 +85,14 @@ pub enum ImageError {
         /// Why.
         source: StorageError,
     },
+    /// The store of artifacts failed, or the registry sent other bytes than it promised.
+    #[error("cannot keep artifact {reference}")]
+    Artifact {
+        /// Which.
+        reference: String,
+        /// Why.
+        source: ArtifactError,
+    },
     /// The store failed.
     #[error("the image store failed")]
     Store(#[from] StorageError),
@@ -106,6 +115,7 @@ impl Classify for ImageError {
             Self::Judge(source) => source.kind(),
             Self::Layer { .. } => Kind::Corrupt,
             Self::Unpack { source, .. } | Self::Store(source) => source.kind(),
+            Self::Artifact { source, .. } => source.kind(),
             Self::Catalog(source) => source.kind(),
             Self::Vanished => Kind::Internal,
         }

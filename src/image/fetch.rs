@@ -31,7 +31,7 @@ use crate::storage::Store;
 use crate::storage::Unpacked;
 
 /// How many pieces of a blob may wait between the network and the disk.
-const WAITING_PIECES: usize = 4;
+pub(super) const WAITING_PIECES: usize = 4;
 
 /// The layers of an image, ready to be committed.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Parts {
 }
 
 /// Passes pieces on until the blob ends, or nobody takes them any more.
-async fn feed(
+pub(super) async fn feed(
     blob: &mut crate::registry::BlobStream,
     sender: mpsc::Sender<Bytes>,
 ) -> Result<(), RegistryError> {
@@ -188,13 +188,13 @@ fn check(wanted: &Wanted, unpacked: &Unpacked) -> Result<(), ImageError> {
 }
 
 /// The pieces of a blob as a reader for a blocking thread.
-struct Pieces {
+pub(super) struct Pieces {
     receiver: mpsc::Receiver<Bytes>,
     current: Bytes,
 }
 
 impl Pieces {
-    fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
+    pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> Self {
         Self { receiver, current: Bytes::new() }
     }
 }

@@ -4,9 +4,11 @@
 //! the policy is asked about that digest before the config or any layer is fetched; and nothing is
 //! visible under the image's name until all of it is committed.
 
+mod artifact;
 mod error;
 mod evidence;
 mod fetch;
+mod find;
 mod layer_turns;
 mod pull;
 mod remove;
@@ -23,6 +25,7 @@ pub use verify::Verifier;
 
 pub use crate::registry::Credentials;
 
+use crate::artifacts::Artifacts;
 use crate::catalog::Catalog;
 use crate::catalog::ImageInfo;
 use crate::image::layer_turns::LayerTurns;
@@ -45,6 +48,7 @@ pub struct Images {
 #[derive(Debug)]
 struct Parts {
     store: Store,
+    artifacts: Artifacts,
     catalog: Arc<Catalog>,
     verifier: Verifier,
     /// How many layers are fetched and unpacked at once, over all pulls.
@@ -68,11 +72,17 @@ pub struct FsInfo {
 impl Images {
     /// The use cases over these parts.
     #[must_use]
-    pub fn new(store: Store, catalog: Arc<Catalog>, verifier: Verifier) -> Self {
+    pub fn new(
+        store: Store,
+        artifacts: Artifacts,
+        catalog: Arc<Catalog>,
+        verifier: Verifier,
+    ) -> Self {
         // One layer is one core's work; one more keeps the cores busy while the network stalls.
         let lanes = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1;
         let parts = Parts {
             store,
+            artifacts,
             catalog,
             verifier,
             lanes: tokio::sync::Semaphore::new(lanes),
@@ -102,13 +112,16 @@ impl Images {
         blocking(move || Ok(catalog.find(&text)?.filter(|image| image.whole))).await
     }
 
-    /// The image's config as JSON text.
+    /// The image's config as JSON text; an artifact has none.
     ///
     /// # Errors
     ///
     /// [`ImageError::Catalog`].
     pub async fn config_text(&self, image: &ImageInfo) -> Result<String, ImageError> {
         let catalog = Arc::clone(&self.parts.catalog);
+        if image.artifact.is_some() {
+            return Ok(String::new());
+        }
         let id = image.id.clone();
         let bytes = blocking(move || Ok(catalog.config(&id)?.0)).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::failure::chain;
 use crate::image::Images;
 use crate::image::Parts;
+use crate::image::artifact;
 use crate::image::blocking;
 use crate::image::error::ImageError;
 use crate::image::fetch::Layers;
@@ -92,6 +93,9 @@ impl Parts {
     async fn pull(self: &Arc<Self>, request: &PullRequest) -> Result<ImageId, ImageError> {
         let Admitted { reference, resolved, evidence, .. } = self.verifier.admit(request).await?;
         // From here on the image is allowed, and only its digest counts.
+        if artifact::is_artifact(&resolved.manifest) {
+            return self.pull_artifact(&reference, resolved, &evidence).await;
+        }
         let config_bytes = self.fetch_config(&reference, &resolved).await?;
         let config = ImageConfig::parse(&config_bytes)
             .map_err(|source| ImageError::Document { reference: reference.to_string(), source })?;
@@ -129,14 +133,18 @@ impl Parts {
         documents: Documents,
         layers: Layers,
     ) -> Result<ImageId, ImageError> {
-        let store = self.store.clone();
-        let name = reference.to_string();
+        let (store, artifacts) = (self.store.clone(), self.artifacts.clone());
+        let (name, shown) = (reference.to_string(), reference.to_string());
         blocking(move || {
             let chain = store.commit_layers(layers.chain)?;
             let new = documents.into_image(&store, id, name, chain.last().cloned())?;
             let image = store.commit_image(new)?.value();
             // The layers are the image's now; the guards that kept them ours may go.
             drop(layers.guards);
+            // A name means one thing.
+            artifacts
+                .take_name(&shown)
+                .map_err(|source| ImageError::Artifact { reference: shown, source })?;
             Ok(image.id.clone())
         })
         .await

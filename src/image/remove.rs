@@ -18,9 +18,17 @@ impl Images {
     pub async fn remove(&self, text: &str) -> Result<Change, ImageError> {
         let catalog = Arc::clone(&self.parts.catalog);
         let store = self.parts.store.clone();
-        let text = text.to_owned();
+        let (text, artifacts) = (text.to_owned(), self.parts.artifacts.clone());
         blocking(move || {
             let Some(image) = catalog.find(&text)? else { return Ok(Change::Unchanged(())) };
+            if let Some(artifact) = &image.artifact {
+                let wanted = catalog.names_of(&image, &text);
+                let names = (!by_id(&text, &image.id)).then_some(wanted.as_slice());
+                let removed = artifacts
+                    .remove(&artifact.digest, names)
+                    .map_err(|source| ImageError::Artifact { reference: text.clone(), source })?;
+                return Ok(if removed { Change::Made(()) } else { Change::Unchanged(()) });
+            }
             if by_id(&text, &image.id) {
                 return Ok(store.remove_image(&image.id)?);
             }

@@ -5,6 +5,7 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::chain;
 use crate::image::PullRequest;
+use crate::image::artifact::is_artifact;
 use crate::image::blocking;
 use crate::image::error::ImageError;
 use crate::image::evidence;
@@ -85,7 +86,11 @@ impl Verifier {
             pod: request.pod.clone(),
             container: None,
             image: request.image.clone(),
-            id: resolved.manifest.config.digest.hex().parse().ok(),
+            id: if is_artifact(&resolved.manifest) {
+                resolved.digest.hex().parse().ok()
+            } else {
+                resolved.manifest.config.digest.hex().parse().ok()
+            },
         };
         let judge = self.judge.clone();
         let case = blocking(move || Ok(judge.open(about)?)).await?;

@@ -8,7 +8,7 @@ use crate::policy::Evidence;
 use crate::storage::Store;
 
 /// The largest evidence that is kept with an image, in bytes.
-const LIMIT: u64 = 64 * 1024 * 1024;
+pub const LIMIT: u64 = 64 * 1024 * 1024;
 /// The big-data key under which an image's evidence is kept.
 const KEY: &str = "crioxide-evidence";
 
@@ -28,11 +28,30 @@ pub fn keep(
     let (mut items, metadata) =
         shared::write(store, image, manifest_digest, &evidence.stored()).map_err(wrap)?;
     if !evidence.is_empty() {
-        let text = serde_json::to_vec(evidence)
-            .map_err(|source| JudgeError::Damaged { image: image.clone(), source })?;
-        items.push((KEY.to_owned(), text));
+        items.push(own_item(evidence, image)?);
     }
     Ok((items, metadata))
+}
+
+/// The evidence as we keep it: the big-data key, and the text. `of` is for messages.
+///
+/// # Errors
+///
+/// [`JudgeError::Damaged`] when it cannot be written.
+pub fn own_item(evidence: &Evidence, of: &ImageId) -> Result<(String, Vec<u8>), JudgeError> {
+    let text = serde_json::to_vec(evidence)
+        .map_err(|source| JudgeError::Damaged { image: of.clone(), source })?;
+    Ok((KEY.to_owned(), text))
+}
+
+/// Evidence as [`own_item`] gave it.
+///
+/// # Errors
+///
+/// [`JudgeError::Damaged`].
+pub fn read(bytes: &[u8], of: &ImageId) -> Result<Evidence, JudgeError> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| JudgeError::Damaged { image: of.clone(), source })
 }
 
 /// The evidence kept with an image, by us or by another tool. Blocks.
@@ -41,27 +60,37 @@ pub fn keep(
 ///
 /// [`JudgeError::Kept`], [`JudgeError::Shared`] and [`JudgeError::Damaged`].
 pub fn kept(store: &Store, image: &ImageId) -> Result<Evidence, JudgeError> {
-    let mut evidence = own(store, image)?;
+    Ok(kept_if_any(store, image)?.unwrap_or_default())
+}
+
+/// The same; `None` if nobody kept any. Blocks.
+///
+/// # Errors
+///
+/// As [`kept`].
+pub fn kept_if_any(store: &Store, image: &ImageId) -> Result<Option<Evidence>, JudgeError> {
+    let evidence = own(store, image)?;
     let shared = shared::read(store, image)
         .map_err(|source| JudgeError::Shared { image: image.clone(), source })?;
+    if evidence.is_none() && shared.is_empty() {
+        return Ok(None);
+    }
+    let mut evidence = evidence.unwrap_or_default();
     evidence.add_stored(shared);
-    Ok(evidence)
+    Ok(Some(evidence))
 }
 
 /// The evidence that we kept with an image; one that came by another tool has none.
-fn own(store: &Store, image: &ImageId) -> Result<Evidence, JudgeError> {
+fn own(store: &Store, image: &ImageId) -> Result<Option<Evidence>, JudgeError> {
     let wrap = |source| JudgeError::Kept { image: image.clone(), source };
-    let Some(bytes) = store.big_data(image, KEY, LIMIT).map_err(wrap)? else {
-        return Ok(Evidence::default());
-    };
-    serde_json::from_slice(&bytes)
-        .map_err(|source| JudgeError::Damaged { image: image.clone(), source })
+    let bytes = store.big_data(image, KEY, LIMIT).map_err(wrap)?;
+    bytes.map(|bytes| read(&bytes, image)).transpose()
 }
 
 /// The evidence kept with an image, where it can be read: a later pull adds to it. Blocks.
 #[must_use]
 pub fn kept_or_none(store: &Store, image: &ImageId) -> Evidence {
-    let mut evidence = own(store, image).unwrap_or_default();
+    let mut evidence = own(store, image).ok().flatten().unwrap_or_default();
     evidence.add_stored(shared::read(store, image).unwrap_or_default());
     evidence
 }

@@ -14,6 +14,7 @@ mod account;
 mod cache;
 mod case;
 mod error;
+mod finder;
 mod kept;
 mod shared;
 
@@ -24,9 +25,15 @@ use std::sync::Arc;
 
 pub use crate::judge::case::Case;
 pub use crate::judge::error::JudgeError;
+pub use crate::judge::finder::FindError;
+pub use crate::judge::finder::Finder;
+pub use crate::judge::kept::LIMIT as EVIDENCE_LIMIT;
 pub use crate::judge::kept::keep;
 pub use crate::judge::kept::kept;
+pub use crate::judge::kept::kept_if_any;
 pub use crate::judge::kept::kept_or_none;
+pub use crate::judge::kept::own_item;
+pub use crate::judge::kept::read as read_kept;
 pub use crate::judge::shared::SharedError;
 
 use crate::audit::Audit;

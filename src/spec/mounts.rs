@@ -234,7 +234,7 @@ fn requested(
     let mount = resolved.mount;
     let target = resolved.target.as_deref().unwrap_or(&mount.container_path);
     let target = paths::clean("mount container_path", target)?;
-    if target == "/" {
+    if target == "/" || paths::clean("mount container_path", &mount.container_path)? == "/" {
         // It would run something else than the image that was judged.
         return Err(SpecError::field("mount container_path", "/", "would hide the image"));
     }

@@ -1,38 +1,23 @@
 //! The locks that all users of a store share, and the tokens that tell who wrote last.
 //!
-//! A lock file is locked as a whole with `fcntl(2)`. Others use the locks of a process, which any
-//! `close` in that process drops; ours belong to the open file (`F_OFD_SETLKW`), which exclude
-//! the others just the same and cannot be lost that way. The first 64 bytes of the file are a
-//! token that every writer replaces *before* it writes an index: who finds another token than
-//! before reads the index again. As in containers/storage, `pkg/lockfile`.
-//!
-//! Someone may put another file in a lock file's place (a preload archive is extracted into a
-//! running store), so after each locking the path must still lead to the file that is locked.
+//! A lock file is locked as a whole (`sys::lock`). The first 64 bytes of the file are a token that
+//! every writer replaces *before* it writes an index: who finds another token than before reads the
+//! index again. As in containers/storage, `pkg/lockfile`. A preload archive may be extracted into a
+//! running store, and put another file in a lock file's place.
 
 use std::fs::File;
 use std::io;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::path::PathBuf;
 
-use nix::fcntl::FcntlArg;
-use nix::libc;
+use crate::sys::lock;
+
+pub(super) use crate::sys::lock::Hold;
+pub(super) use crate::sys::lock::try_hold;
 
 /// The size of a token.
 const TOKEN: usize = 64;
-
-/// How a lock is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// With others that read.
-    Read,
-    /// Alone.
-    Write,
-}
 
 /// What the last writer left; empty if there was none yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,10 +42,10 @@ impl LockFile {
         loop {
             let file = match self.file.take() {
                 Some(file) => file,
-                None => open(&self.path)?,
+                None => lock::open(&self.path)?,
             };
-            set(&file, hold)?;
-            if same(&file, &self.path)? {
+            lock::wait(&file, hold)?;
+            if lock::same(&file, &self.path)? {
                 self.file = Some(file);
                 return Ok(());
             }
@@ -70,7 +55,7 @@ impl LockFile {
     /// Lets the lock go.
     pub(super) fn unlock(&mut self) {
         if let Some(file) = &self.file
-            && fcntl(file, libc::F_UNLCK, true).is_err()
+            && lock::release(file).is_err()
         {
             // Closing lets go as well.
             self.file = None;
@@ -103,63 +88,6 @@ impl LockFile {
 
     fn opened(&self) -> io::Result<&File> {
         self.file.as_ref().ok_or_else(|| io::Error::other("the lock is not held"))
-    }
-}
-
-/// Holds a lock on the file at `path`, which is made, as long as the file is open. `None` if
-/// someone else holds it, or removed it meanwhile.
-pub(super) fn try_hold(path: &Path) -> io::Result<Option<File>> {
-    let file = open(path)?;
-    match fcntl(&file, libc::F_WRLCK, false) {
-        Ok(()) => Ok(same(&file, path)?.then_some(file)),
-        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn set(file: &File, hold: Hold) -> io::Result<()> {
-    let kind = match hold {
-        Hold::Read => libc::F_RDLCK,
-        Hold::Write => libc::F_WRLCK,
-    };
-    loop {
-        match fcntl(file, kind, true) {
-            Ok(()) => return Ok(()),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-fn fcntl(file: &File, kind: libc::c_int, wait: bool) -> nix::Result<()> {
-    let lock = libc::flock {
-        l_type: libc::c_short::try_from(kind).unwrap_or_default(),
-        l_whence: 0,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    let request = if wait { FcntlArg::F_OFD_SETLKW(&lock) } else { FcntlArg::F_OFD_SETLK(&lock) };
-    nix::fcntl::fcntl(file.as_fd(), request).map(|_| ())
-}
-
-fn same(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match std::fs::symlink_metadata(path) {
-        Ok(named) => Ok(held.ino() == named.ino() && held.dev() == named.dev()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 

@@ -148,6 +148,16 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+/// How many bytes this program may still write to the filesystem that `path` lies on.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Lets everybody walk through a directory and those above it; whoever may not list them still
 /// may not. Gives those that were closed.
 ///

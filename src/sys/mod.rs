@@ -11,6 +11,7 @@ pub mod files;
 pub mod held;
 pub mod idmap;
 pub mod kernel_log;
+pub mod lock;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

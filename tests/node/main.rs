@@ -23,6 +23,7 @@ mod support;
 mod test_registry;
 
 mod annotations;
+mod artifacts;
 mod containers;
 mod daemon;
 mod devices;
@@ -34,6 +35,7 @@ mod host_ports;
 mod image_volumes;
 mod layers;
 mod limits;
+mod missing_evidence;
 mod mounts;
 mod network;
 mod openpgp;

@@ -17,6 +17,7 @@ use crate::scene::said;
 use crate::scene::script;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
+use crate::support::host;
 
 fn bind(at: &str, source: &Path) -> api::Mount {
     api::Mount {
@@ -289,6 +290,54 @@ fn bound_volumes_of_an_image_go_with_the_container_and_hide_nothing() {
         }
         scene::unchanged(&daemon, &before, "bound volumes").await;
         client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn volumes_in_memory_and_of_huge_pages_are_what_they_are_inside() {
+    scene::story(&[], |daemon, mut client| async move {
+        let pod = client.pod("shop");
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        let mut held = Vec::new();
+        // As the kubelet mounts an emptyDir of the medium Memory, and of HugePages-2Mi.
+        for (kind, options) in [("tmpfs", "size=4m"), ("hugetlbfs", "pagesize=2M")] {
+            let path = daemon.path(kind);
+            std::fs::create_dir(&path).unwrap();
+            let target = path.to_str().unwrap();
+            host::run("mount", &["-t", kind, "-o", options, kind, target]);
+            held.push(path);
+        }
+        let mount = |kind: &str| api::Mount {
+            container_path: format!("/{kind}"),
+            host_path: daemon.path(kind).display().to_string(),
+            ..Default::default()
+        };
+        let mut web = script(&client, "web", "sleep 600");
+        web.mounts = vec![mount("tmpfs"), mount("hugetlbfs")];
+        // The kubelet limits every size that the node has, whether or not cgroups can.
+        let page = |size: &str, limit| api::HugepageLimit { page_size: size.to_owned(), limit };
+        web.linux.as_mut().unwrap().resources = Some(api::LinuxContainerResources {
+            hugepage_limits: vec![page("2MB", 4 << 20), page("1GB", 0)],
+            ..Default::default()
+        });
+        let id = client.run(&pod_id, &pod, &web).await.unwrap();
+        let text = "awk '$2 == \"/tmpfs\" || $2 == \"/hugetlbfs\" {print $3}' /proc/mounts; \
+                    echo x > /tmpfs/x; dd if=/dev/zero of=/tmpfs/y bs=1M count=8 2>&1 | grep -c space";
+        let seen = said(&mut client, &id, text).await;
+        assert!(seen.contains("tmpfs") && seen.contains("hugetlbfs"), "{seen}");
+        assert_eq!(std::fs::read_to_string(daemon.path("tmpfs/x")).unwrap(), "x\n");
+        let status = client.status(&id).await.unwrap();
+        let limits = status.resources.unwrap().linux.unwrap().hugepage_limits;
+        assert!(
+            limits.iter().any(|limit| (limit.page_size.as_str(), limit.limit) == ("2MB", 4 << 20))
+        );
+        let limit = host::cgroup_limit_of_huge_pages(&id);
+        assert!(limit.is_none_or(|limit| limit == 4 << 20), "{limit:?}");
+        client.remove_pod(&pod_id).await.unwrap();
+        for path in held {
+            host::run("umount", &[path.to_str().unwrap()]);
+        }
         daemon
     });
 }

@@ -96,3 +96,12 @@ pub(crate) fn eventually(what: &str, patience: Duration, mut holds: impl FnMut()
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// How many bytes of huge pages of 2 MB a container may use; `None` where cgroups do not limit them.
+pub(crate) fn cgroup_limit_of_huge_pages(id: &str) -> Option<u64> {
+    let found = output("find", &["/sys/fs/cgroup", "-path", &format!("*crio-{id}*/hugetlb.2MB.*")]);
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    let named = |path: &&str| path.ends_with("limit_in_bytes") || path.ends_with("2MB.max");
+    let path = text.lines().find(named)?.to_owned();
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}

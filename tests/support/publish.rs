@@ -91,3 +91,30 @@ fn blob(registry: &TestRegistry, media_type: &str, bytes: Vec<u8>) -> Value {
     let digest = registry.put_blob(bytes);
     json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
 }
+
+/// An artifact's manifest of files, each a title and its bytes, whose blobs the registry gets.
+pub(crate) fn artifact_manifest(registry: &TestRegistry, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let layers = files.iter().map(|(title, bytes)| {
+        let mut layer = blob(registry, "application/octet-stream", bytes.to_vec());
+        layer["annotations"] = json!({ "org.opencontainers.image.title": title });
+        layer
+    });
+    let layers: Vec<Value> = layers.collect();
+    // As tools write it: the empty config is not pushed by all of them.
+    let config = json!({
+        "mediaType": media_type::OCI_EMPTY, "size": 2, "digest": Digest::sha256(b"{}").to_string(),
+    });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "artifactType": "application/vnd.example.model", "config": config, "layers": layers,
+        "annotations": { "org.example.kind": "model" },
+    });
+    manifest.to_string().into_bytes()
+}
+
+/// Serves an artifact under a tag, and gives its manifest's digest.
+pub(crate) fn artifact(registry: &TestRegistry, name: &str, files: &[(&str, &[u8])]) -> Digest {
+    let (repository, tag) = name.split_once(':').expect("repository:tag");
+    let manifest = artifact_manifest(registry, files);
+    registry.put_manifest(repository, Some(tag), media_type::OCI_MANIFEST, manifest)
+}

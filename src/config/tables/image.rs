@@ -8,6 +8,7 @@ use crate::config::key::NOW;
 use crate::config::key::never;
 use crate::config::key::table;
 use crate::config::types::ImageVolumes;
+use crate::config::types::MissingEvidence;
 use crate::config::types::ShortNameMode;
 use crate::config::value::Fallback::Bool;
 use crate::config::value::Fallback::List;
@@ -33,6 +34,10 @@ table! {
         pinned_images: Vec<String> = List(&[]), NOW;
         /// The policy that says which images may be used; empty is /etc/containers/policy.json.
         signature_policy: Option<PathBuf> = Text(""), NOW;
+        /// What becomes of a container whose image came to this node without the signatures that the
+        /// policy wants, as by podman load: refuse, or fetch, which looks them up in the image's
+        /// registry and keeps them. CRI-O does not have this key.
+        on_missing_evidence: MissingEvidence = Text("refuse"), NOW.no_variable();
         /// The directory of policies for one namespace each, as NAMESPACE.json.
         signature_policy_dir: PathBuf = Text("/etc/crio/policies"), NOW;
         /// A policy that is to come: what it would refuse is recorded, and runs if signature_policy
@@ -53,9 +58,9 @@ table! {
         auto_reload_registries: bool = Bool(false), LATER.variable("AUTO_RELOAD_REGISTRIES");
         /// How long a pull may stand still; 0s is for ever.
         pull_progress_timeout: Duration = Text("0s"), LATER;
-        /// Mounts OCI artifacts into containers. CRI-O has true.
-        oci_artifact_mount_support: bool = Bool(false),
-            LATER.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");
+        /// Mounts OCI artifacts into containers.
+        oci_artifact_mount_support: bool = Bool(true),
+            NOW.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");
         /// What becomes of a short name with several candidates: enforcing or disabled.
         short_name_mode: ShortNameMode = Text("enforcing"), NOW;
     }

@@ -105,8 +105,8 @@ table! {
         enable_criu_support: bool = Bool(true), never("use [crio.checkpoint_restore]");
         /// The directory of keys for encrypted images.
         decryption_keys_path: Option<PathBuf> = Text("/etc/crio/keys/"), LATER.no_variable();
-        /// Directories of OCI artifacts that are only read.
-        additional_artifact_stores: Vec<PathBuf> = List(&[]), LATER.no_variable();
+        /// Stores of OCI artifacts that are only read, each with a directory artifacts.
+        additional_artifact_stores: Vec<PathBuf> = List(&[]), NOW.no_variable();
         /// Pulls images in a cgroup of their own: pod, or a systemd slice.
         separate_pull_cgroup: String = Text(""), LATER.variable("PULL_IN_A_CGROUP");
         /// The devices that pods may ask for by annotation.

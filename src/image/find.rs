@@ -1,0 +1,40 @@
+//! Finds evidence for a create, where the administrator wants that: by the digest of the manifest,
+//! from the registry that the name says, with the node's own credentials.
+
+use std::time::Duration;
+
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::image::Verifier;
+use crate::image::error::ImageError;
+use crate::image::evidence;
+use crate::judge::Case;
+use crate::judge::FindError;
+use crate::judge::Finder;
+use crate::policy::Evidence;
+use crate::policy::Subject;
+use crate::registry::Credentials;
+
+/// How long looking up may take; the kubelet waits two minutes for a container.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Finder for Verifier {
+    fn find(&self, subject: &Subject<'_>, case: &Case) -> Result<Evidence, FindError> {
+        let looking = tokio::time::timeout(PATIENCE, self.look_up(subject, case));
+        let found = tokio::runtime::Handle::current().block_on(looking);
+        let late = format!("the registry did not answer within {} seconds", PATIENCE.as_secs());
+        found
+            .map_err(|_| FindError::new(Kind::Deadline, late))?
+            .map_err(|error| FindError::new(error.kind(), error))
+    }
+}
+
+impl Verifier {
+    async fn look_up(&self, subject: &Subject<'_>, case: &Case) -> Result<Evidence, ImageError> {
+        let (name, manifest) = (subject.reference, subject.manifest_digest);
+        let pinned = name.with_digest(manifest).without_tag_if_digested();
+        // A name that leads elsewhere by now does not matter: only this digest is asked for.
+        let resolved = self.resolve(&pinned, &Credentials::None).await?;
+        evidence::gather(&self.registry, name, &resolved, case).await
+    }
+}

@@ -1,0 +1,127 @@
+//! Images that came to the node without the signatures that the policy wants.
+
+use serde_json::json;
+use tonic::Code;
+
+use crate::images::Image;
+use crate::keys::Key;
+use crate::publish;
+use crate::scene;
+use crate::scene::refused;
+use crate::support::client::Client;
+use crate::support::daemon::Daemon;
+use crate::support::host;
+use crate::test_registry::Fault;
+use crate::test_registry::TestRegistry;
+
+/// A daemon whose policy wants one key's signature on what comes from the registry, and an image there.
+struct Scene {
+    registry: TestRegistry,
+    key: Key,
+    image: Image,
+    name: String,
+}
+
+impl Scene {
+    async fn of(daemon: &mut Daemon) -> Self {
+        let registry = TestRegistry::start().await;
+        daemon.registries(&publish::insecure(&[&registry]));
+        let key = Key::generate();
+        daemon.write("cosign.pub", &key.public_pem());
+        daemon.policy(&json!({"default": [{"type": "reject"}], "transports": {"docker": {
+            "example.test": [{"type": "insecureAcceptAnything"}],
+            registry.host(): [{"type": "sigstoreSigned", "keyPath": daemon.path("cosign.pub"),
+                               "signedIdentity": {"type": "matchRepository"}}]}}}));
+        let image = scene::busybox(json!({"Env": ["PATH=/bin"]}));
+        publish::image(&registry, "shop/api:1", &image);
+        let name = format!("{}/shop/api:1", registry.host());
+        Self { registry, key, image, name }
+    }
+
+    fn sign(&self) {
+        let repository = format!("{}/shop/api", self.registry.host());
+        let digest = self.image.digest();
+        publish::sign_at_tag(&self.registry, "shop/api", &digest, &self.key, &repository);
+    }
+
+    /// As on a node without network: an archive that was made elsewhere, and podman.
+    fn load(&self, daemon: &Daemon) {
+        let archive = daemon.path("image.tar").display().to_string();
+        let (from, to) =
+            (format!("docker://{}", self.name), format!("oci-archive:{archive}:{}", self.name));
+        let options =
+            ["--insecure-policy", "copy", "-q", "--preserve-digests", "--src-tls-verify=false"];
+        host::run("skopeo", &[&options[..], &[&from, &to]].concat());
+        daemon.podman(&["load", "-q", "-i", &archive]);
+    }
+
+    async fn create(&self, client: &mut Client, name: &str) -> Result<String, tonic::Status> {
+        let pod = client.pod(name);
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        let web = client.container("web", &self.name, &["/bin/sh", "-c", "sleep 600"]);
+        let made = client.run(&pod_id, &pod, &web).await;
+        client.remove_pod(&pod_id).await.unwrap();
+        made
+    }
+}
+
+#[test]
+fn a_loaded_image_is_refused_and_the_refusal_names_the_setting() {
+    if !host::can(&["podman"]) {
+        return;
+    }
+    scene::story(&[], |mut daemon, _| async move {
+        let scene = Scene::of(&mut daemon).await;
+        scene.sign();
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene.load(&daemon);
+        assert!(client.image(&scene.name).await.unwrap().is_some());
+        let asked = scene.registry.seen().len();
+        let made = scene.create(&mut client, "first").await;
+        let text = refused(made, Code::Unknown);
+        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
+        assert!(text.contains("on_missing_evidence = \"fetch\""), "{text}");
+        assert_eq!(scene.registry.seen().len(), asked, "judged without network");
+        daemon
+    });
+}
+
+#[test]
+fn evidence_of_a_loaded_image_is_fetched_where_that_is_wanted_and_kept() {
+    if !host::can(&["podman"]) {
+        return;
+    }
+    let fetch = |daemon: &mut Daemon| {
+        daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
+    };
+    scene::prepared(&[], fetch, |mut daemon, _| async move {
+        let scene = Scene::of(&mut daemon).await;
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene.load(&daemon);
+        // Nobody signed it; and a registry that cannot be asked is no registry without signatures.
+        let text = refused(scene.create(&mut client, "unsigned").await, Code::Unknown);
+        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
+        scene.sign();
+        scene.registry.fail(".sig", Fault::Status(403, "{}".to_owned()), 100);
+        let text = refused(scene.create(&mut client, "asked").await, Code::Unknown);
+        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
+        assert!(text.contains("cannot be looked up"), "{text}");
+        scene.registry.behave();
+        scene.create(&mut client, "found").await.unwrap();
+        // It was kept: the registry is not needed any more, nor asked.
+        scene.registry.fail("/v2/", Fault::Status(503, String::new()), 10_000);
+        let asked = scene.registry.seen().len();
+        scene.create(&mut client, "kept").await.unwrap();
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene.create(&mut client, "restarted").await.unwrap();
+        assert_eq!(scene.registry.seen().len(), asked);
+        // What was kept is judged, not looked up again: another key is demanded now.
+        daemon.write("cosign.pub", &Key::generate().public_pem());
+        refused(scene.create(&mut client, "other").await, Code::Unknown);
+        assert_eq!(scene.registry.seen().len(), asked);
+        daemon
+    });
+}
