@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::Deserialize;
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
 use serde::de::Error as _;
@@ -20,7 +20,7 @@ use serde::de::Visitor;
 /// # Errors
 ///
 /// The error of `serde_json` with line and column.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+pub fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
     refuse_double_keys(bytes)?;
     serde_json::from_slice(bytes)
 }

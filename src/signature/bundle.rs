@@ -13,6 +13,7 @@ use crate::oci::strict_json;
 use crate::signature::SignatureError;
 use crate::signature::key::PublicKey;
 use crate::signature::statement;
+use crate::signature::statement::Statement;
 use crate::signature::transparency;
 use crate::signature::transparency::LogEntry;
 
@@ -45,8 +46,16 @@ impl Bundle {
     /// The predicate type that the bundle claims, unproven: good for sorting only.
     #[must_use]
     pub fn claimed_predicate(&self) -> Option<String> {
-        let statement = statement::parse(self.envelope().ok()?).ok()?;
-        Some(statement.predicate_type)
+        Some(self.statement().ok()?.predicate_type)
+    }
+
+    /// What the bundle says, unproven as long as [`Bundle::verify`] did not hold.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] when there is no statement in it.
+    pub fn statement(&self) -> Result<Statement<'_>, SignatureError> {
+        statement::parse(self.envelope()?)
     }
 
     /// Proves with one of `keys` that `digest` is signed as an image; and, if `logs` are given,
@@ -57,6 +66,22 @@ impl Bundle {
     /// [`SignatureError`] says what does not hold.
     pub fn verify(
         &self,
+        keys: &[PublicKey],
+        logs: &[PublicKey],
+        digest: &Digest,
+    ) -> Result<Proven, SignatureError> {
+        self.says(statement::SIGN, keys, logs, digest)
+    }
+
+    /// Proves that the owner of one of `keys` says `what`, a predicate type, of `digest`; and, if
+    /// `logs` are given, that one of these logs has seen this very signature.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] says what does not hold.
+    pub fn says(
+        &self,
+        what: &str,
         keys: &[PublicKey],
         logs: &[PublicKey],
         digest: &Digest,
@@ -74,7 +99,7 @@ impl Bundle {
             .enumerate()
             .find(|(_, key)| key.verifies(&signed, envelope.signature.sig.as_bytes()))
             .ok_or(SignatureError::NotByAnyKey)?;
-        statement::signs(&statement::parse(envelope)?, digest)?;
+        self.statement()?.says(what, digest)?;
         let entry = if logs.is_empty() {
             None
         } else {

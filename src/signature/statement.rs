@@ -3,9 +3,11 @@
 //! Signatures and attestations have the same form, and differ in one word: the predicate type. A
 //! key that signs SBOMs must not by that sign images, so the word is always looked at.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sigstore_verify::types::DsseEnvelope;
-use sigstore_verify::types::Sha256Hash;
-use sigstore_verify::types::Statement;
 
 use crate::oci::digest::Algorithm;
 use crate::oci::digest::Digest;
@@ -19,52 +21,71 @@ const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The types of statements; attestations are still made in the older one.
 const TYPES: [&str; 2] = ["https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"];
 
+/// What an envelope claims.
+#[derive(Debug, Deserialize)]
+pub struct Statement<'a> {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<Subject>,
+    /// What is said of the subject.
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// The saying itself, whose form the type decides. It can have megabytes, so it stays text, of
+    /// which a reader takes what it needs.
+    #[serde(borrow, default)]
+    pub predicate: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Subject {
+    digest: BTreeMap<String, String>,
+}
+
 /// Reads the statement in an envelope.
 ///
 /// # Errors
 ///
 /// [`SignatureError`] when there is none in it, or an ambiguous one.
-pub fn parse(envelope: &DsseEnvelope) -> Result<Statement, SignatureError> {
+pub fn parse(envelope: &DsseEnvelope) -> Result<Statement<'_>, SignatureError> {
     if envelope.payload_type != IN_TOTO {
         return Err(SignatureError::EnvelopeType(short(&envelope.payload_type)));
     }
-    let statement: Statement =
+    let statement: Statement<'_> =
         strict_json::parse(envelope.payload.as_bytes()).map_err(SignatureError::Statement)?;
-    if !TYPES.contains(&statement.type_.as_str()) {
-        return Err(SignatureError::StatementType(short(&statement.type_)));
+    if !TYPES.contains(&statement.kind.as_str()) {
+        return Err(SignatureError::StatementType(short(&statement.kind)));
     }
     Ok(statement)
 }
 
-/// Requires that a statement says "this image is signed" of `digest`.
-///
-/// # Errors
-///
-/// [`SignatureError::Attestation`] or [`SignatureError::Subject`].
-pub fn signs(statement: &Statement, digest: &Digest) -> Result<(), SignatureError> {
-    if statement.predicate_type != SIGN {
-        return Err(SignatureError::Attestation(short(&statement.predicate_type)));
-    }
-    let same = match digest.algorithm() {
-        Algorithm::Sha256 => {
-            Sha256Hash::from_hex(digest.hex()).is_ok_and(|hash| statement.matches_sha256(&hash))
+impl Statement<'_> {
+    /// Requires that the statement says `what` of `digest`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError::Attestation`] or [`SignatureError::Subject`].
+    pub fn says(&self, what: &str, digest: &Digest) -> Result<(), SignatureError> {
+        if self.predicate_type != what {
+            return Err(SignatureError::Attestation(short(&self.predicate_type)));
         }
-        // Cosign writes SHA-256 subjects only, so none of them names such an image.
-        Algorithm::Sha512 => false,
-    };
-    if same {
-        return Ok(());
+        let sha256 = |subject: &Subject| subject.digest.get("sha256").cloned();
+        // Cosign writes SHA-256 subjects only, so none of them names an image of another algorithm.
+        let same = digest.algorithm() == Algorithm::Sha256
+            && self.subject.iter().any(|subject| sha256(subject).as_deref() == Some(digest.hex()));
+        if same {
+            return Ok(());
+        }
+        let signed: Vec<String> = self
+            .subject
+            .iter()
+            .take(3)
+            .map(|subject| match sha256(subject) {
+                Some(hex) => format!("sha256:{}", short(&hex)),
+                None => "of another algorithm".to_owned(),
+            })
+            .collect();
+        Err(SignatureError::Subject { signed: signed.join(", ") })
     }
-    let signed: Vec<String> = statement
-        .subject
-        .iter()
-        .take(3)
-        .map(|subject| match &subject.digest.sha256 {
-            Some(hash) => format!("sha256:{}", hash.to_hex()),
-            None => "of another algorithm".to_owned(),
-        })
-        .collect();
-    Err(SignatureError::Subject { signed: signed.join(", ") })
 }
 
 /// The beginning of a text that a stranger wrote.
