@@ -1,19 +1,24 @@
-//! Gathers the signatures of an image: cosign's tag scheme, OCI referrers, and what is kept beside
-//! the registry, side by side. Only what the policy asks for is looked up.
+//! Gathers the signatures and attestations of an image: cosign's tag scheme, OCI referrers, and what
+//! is kept beside the registry, side by side. Only what the policy asks for is looked up.
 //!
 //! "There is none" and "could not find out" are different answers. Only a registry that clearly
 //! says that a tag or a list does not exist makes evidence absent; everything else fails the pull.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
 use crate::image::error::ImageError;
 use crate::image::resolve::Resolved;
-use crate::judge::Case;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
 use crate::oci::document::Manifest;
 use crate::oci::reference::Reference;
 use crate::oci::stored_signature::StoredSignature;
+use crate::policy::Attachment;
+use crate::policy::Attestation;
 use crate::policy::Evidence;
+use crate::policy::Needs;
 use crate::policy::SimpleSigning;
 use crate::registry::FetchedManifest;
 use crate::registry::Registry;
@@ -23,26 +28,33 @@ use crate::registry::TagOrDigest;
 
 /// The media type of a simple-signing payload.
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// The media type of an attestation's envelope.
+const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// How the media type of a sigstore bundle begins, whatever its version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// How many signatures, and how many bundles, are looked at: a registry can list any number.
+/// The annotation of cosign v3 that says what a bundle says.
+const BUNDLE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+/// The same of cosign v2, beside an envelope.
+const ENVELOPE_TYPE: &str = "predicateType";
+/// How many signatures, bundles and attestations are looked at: a registry can list any number.
 const MOST: usize = Evidence::LIMIT;
 /// How many bytes of signatures, and of bundles, are held at once: real ones have some thousand.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// The largest attestation, in bytes: a list of the components of a large image has megabytes.
+const ATTESTATION_LIMIT: u64 = 8 * 1024 * 1024;
 
-/// All signatures of the manifest that `resolved` found.
+/// What the policy needs to see of the manifest that `resolved` found, as far as it exists.
 pub(super) async fn gather(
     registry: &Registry,
     reference: &Reference,
     resolved: &Resolved,
-    case: &Case,
+    needs: &Needs,
 ) -> Result<Evidence, ImageError> {
-    let gathering = Gathering { registry, reference, resolved };
-    let (attached, stored) = tokio::try_join!(
-        gathering.attached(case.wants_attachments(reference)),
-        gathering.stored(case.wants_openpgp(reference)),
-    )?;
-    let mut evidence = attached;
+    if needs.is_empty() {
+        return Ok(Evidence::default());
+    }
+    let gathering = Gathering { registry, reference, resolved, needs, held: AtomicUsize::new(0) };
+    let (mut evidence, stored) = tokio::try_join!(gathering.attached(), gathering.stored())?;
     evidence.add_stored(stored);
     Ok(evidence)
 }
@@ -51,6 +63,9 @@ struct Gathering<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
     resolved: &'a Resolved,
+    needs: &'a Needs,
+    /// The bytes of bundles and attestations that are held.
+    held: AtomicUsize,
 }
 
 impl Gathering<'_> {
@@ -69,54 +84,96 @@ impl Gathering<'_> {
 
     /// What sigstore's tools attach to the manifest in its registry, unless registries.d says not
     /// to look.
-    async fn attached(&self, wanted: bool) -> Result<Evidence, ImageError> {
+    async fn attached(&self) -> Result<Evidence, ImageError> {
         let step = "read registries.d";
         let said = self.registry.wants_attachments(self.source()).map_err(self.failed(step))?;
-        if !wanted || said == Some(false) {
+        if !self.needs.attached() || said == Some(false) {
             return Ok(Evidence::default());
         }
-        let (signatures, bundles) = tokio::try_join!(self.tag_scheme(), self.referrer_bundles())?;
-        Ok(Evidence { signatures, bundles, ..Evidence::default() })
+        let (signatures, attachments, mut found) =
+            tokio::try_join!(self.signatures(), self.attachments(), self.referrer_bundles())?;
+        found.signatures = signatures;
+        found.attestations.extend(attachments.into_iter().map(Attestation::Attached));
+        Ok(found)
     }
 
     /// What is kept beside the registry, in a lookaside.
-    async fn stored(&self, wanted: bool) -> Result<Vec<StoredSignature>, ImageError> {
-        if !wanted {
+    async fn stored(&self) -> Result<Vec<StoredSignature>, ImageError> {
+        if !self.needs.openpgp {
             return Ok(Vec::new());
         }
         let found = self.registry.signatures(self.source(), &self.resolved.digest).await;
         found.map_err(self.failed("look up the signatures"))
     }
 
-    /// The signatures at the tag `sha256-<hex>.sig`, as cosign v2 writes them.
-    async fn tag_scheme(&self) -> Result<Vec<SimpleSigning>, ImageError> {
+    /// The manifest that cosign v2 keeps beside an image, at the tag `sha256-<hex>.<suffix>`.
+    async fn beside(
+        &self,
+        suffix: &str,
+        step: &'static str,
+    ) -> Result<Option<Manifest>, ImageError> {
         let digest = &self.resolved.digest;
-        let tag = format!("{}-{}.sig", digest.algorithm().name(), digest.hex());
-        let step = "look up the signatures";
-        let which = TagOrDigest::Tag(tag);
+        let which =
+            TagOrDigest::Tag(format!("{}-{}.{suffix}", digest.algorithm().name(), digest.hex()));
         let found = self.registry.manifest_if_exists(self.source(), &which).await;
-        let Some(fetched) = found.map_err(self.failed(step))? else { return Ok(Vec::new()) };
-        let manifest = self.manifest(&fetched)?;
+        let found = found.map_err(self.failed(step))?;
+        found.map(|fetched| self.manifest(&fetched)).transpose()
+    }
+
+    /// The signatures as cosign v2 writes them.
+    async fn signatures(&self) -> Result<Vec<SimpleSigning>, ImageError> {
+        let step = "look up the signatures";
+        if !self.needs.signatures {
+            return Ok(Vec::new());
+        }
+        let Some(manifest) = self.beside("sig", step).await? else { return Ok(Vec::new()) };
         let (mut signatures, mut bytes) = (Vec::new(), 0);
         for layer in manifest.layers.iter().filter(|layer| layer.media_type == SIMPLE_SIGNING) {
             if signatures.len() == MOST {
                 return Err(self.odd(format!("there are more than {MOST}")));
             }
-            let payload = self.blob(layer, step).await?;
-            self.count(&mut bytes, &payload)?;
+            let payload = self.blob(layer, DOCUMENT_LIMIT, step).await?;
+            bytes += payload.len();
+            self.check(bytes, MOST_BYTES)?;
             let annotations = layer.annotations.clone().unwrap_or_default();
             signatures.push(SimpleSigning { payload, annotations });
         }
         Ok(signatures)
     }
 
+    /// The attestations as cosign v2 writes them.
+    async fn attachments(&self) -> Result<Vec<Attachment>, ImageError> {
+        let step = "look up the attestations";
+        if self.needs.attestations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(manifest) = self.beside("att", step).await? else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for layer in manifest.layers.iter().filter(|layer| layer.media_type == ENVELOPE) {
+            if !self.needs.may_need(layer.annotation(ENVELOPE_TYPE)) {
+                continue;
+            }
+            if found.len() == MOST {
+                return Err(self.odd(format!("there are more than {MOST} attestations")));
+            }
+            let envelope = self.blob(layer, ATTESTATION_LIMIT, step).await?;
+            self.hold(envelope.len())?;
+            let annotations = layer.annotations.clone().unwrap_or_default();
+            found.push(Attachment { envelope, annotations });
+        }
+        Ok(found)
+    }
+
     /// The sigstore bundles that refer to the manifest, as cosign v3 writes them.
-    async fn referrer_bundles(&self) -> Result<Vec<Vec<u8>>, ImageError> {
+    async fn referrer_bundles(&self) -> Result<Evidence, ImageError> {
         let step = "look up the referrers";
         let referrers = self.registry.referrers(self.source(), &self.resolved.digest).await;
         let referrers = referrers.map_err(self.failed(step))?;
-        let (mut bundles, mut bytes) = (Vec::new(), 0);
-        for (place, referrer) in referrers.iter().filter(|found| is_bundle(found)).enumerate() {
+        let may_need = |found: &&Descriptor| {
+            is_bundle(found) && self.needs.may_need(found.annotation(BUNDLE_TYPE))
+        };
+        let (mut found, mut count) = (Evidence::default(), 0);
+        for (place, referrer) in referrers.iter().filter(may_need).enumerate() {
             if place == MOST {
                 return Err(self.odd(format!("there are more than {MOST} referrers with bundles")));
             }
@@ -129,26 +186,45 @@ impl Gathering<'_> {
                     self.odd(format!("referrer {} is about something else", referrer.digest))
                 );
             }
+            // The list need not have the annotations, and has none where it lies under a tag.
+            let claimed = manifest.annotations.get(BUNDLE_TYPE).map(String::as_str);
+            if !self.needs.may_need(claimed) {
+                continue;
+            }
             for layer in manifest.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE))
             {
-                if bundles.len() == MOST {
+                if count == MOST {
                     return Err(self.odd(format!("there are more than {MOST} bundles")));
                 }
-                let bundle = self.blob(layer, step).await?;
-                self.count(&mut bytes, &bundle)?;
-                bundles.push(bundle);
+                count += 1;
+                let bundle = self.blob(layer, self.bundle_limit(), step).await?;
+                self.hold(bundle.len())?;
+                found.sort_in(bundle);
             }
         }
-        Ok(bundles)
+        Ok(found)
     }
 
-    /// Adds to the bytes that are held.
-    fn count(&self, held: &mut usize, more: &[u8]) -> Result<(), ImageError> {
-        *held += more.len();
-        if *held <= MOST_BYTES {
+    /// Before it is fetched, nothing tells a signature from an attestation for certain.
+    fn bundle_limit(&self) -> u64 {
+        if self.needs.attestations.is_empty() { DOCUMENT_LIMIT } else { ATTESTATION_LIMIT }
+    }
+
+    /// Adds to the bytes of bundles and attestations that are held.
+    fn hold(&self, more: usize) -> Result<(), ImageError> {
+        let most = if self.needs.attestations.is_empty() {
+            MOST_BYTES
+        } else {
+            Evidence::ATTESTATION_BYTES
+        };
+        self.check(self.held.fetch_add(more, Ordering::Relaxed) + more, most)
+    }
+
+    fn check(&self, held: usize, most: usize) -> Result<(), ImageError> {
+        if held <= most {
             return Ok(());
         }
-        Err(self.odd(format!("they have more than {MOST_BYTES} bytes")))
+        Err(self.odd(format!("they have more than {most} bytes")))
     }
 
     fn manifest(&self, fetched: &FetchedManifest) -> Result<Manifest, ImageError> {
@@ -161,8 +237,13 @@ impl Gathering<'_> {
         }
     }
 
-    async fn blob(&self, layer: &Descriptor, step: &'static str) -> Result<Vec<u8>, ImageError> {
-        let blob = self.registry.small_blob(self.source(), layer, DOCUMENT_LIMIT).await;
+    async fn blob(
+        &self,
+        layer: &Descriptor,
+        limit: u64,
+        step: &'static str,
+    ) -> Result<Vec<u8>, ImageError> {
+        let blob = self.registry.small_blob(self.source(), layer, limit).await;
         blob.map_err(self.failed(step))
     }
 }

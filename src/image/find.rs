@@ -7,7 +7,6 @@ use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::image::Verifier;
 use crate::image::error::ImageError;
-use crate::image::evidence;
 use crate::judge::Case;
 use crate::judge::FindError;
 use crate::judge::Finder;
@@ -35,6 +34,6 @@ impl Verifier {
         let pinned = name.with_digest(manifest).without_tag_if_digested();
         // A name that leads elsewhere by now does not matter: only this digest is asked for.
         let resolved = self.resolve(&pinned, &Credentials::None).await?;
-        evidence::gather(&self.registry, name, &resolved, case).await
+        self.gather(case, name, &resolved).await
     }
 }

@@ -11,6 +11,7 @@ use crate::image::error::ImageError;
 use crate::image::evidence;
 use crate::image::resolve::Resolved;
 use crate::judge::About;
+use crate::judge::Case;
 use crate::judge::Event;
 use crate::judge::Judge;
 use crate::judge::JudgeError;
@@ -94,11 +95,7 @@ impl Verifier {
         };
         let judge = self.judge.clone();
         let case = blocking(move || Ok(judge.open(about)?)).await?;
-        let found = if case.wants_evidence(&reference) {
-            evidence::gather(&self.registry, &reference, &resolved, &case).await
-        } else {
-            Ok(Evidence::default())
-        };
+        let found = self.gather(&case, &reference, &resolved).await;
         blocking(move || {
             let subject = Subject { reference: &reference, manifest_digest: &resolved.digest };
             let (evidence, verdict) = match found {
@@ -119,6 +116,25 @@ impl Verifier {
             Ok(Admitted { reference, resolved, evidence, verdict })
         })
         .await
+    }
+}
+
+impl Verifier {
+    /// What an answer depends on. What only a policy that is tried wants to see must not stop a
+    /// pull, so where it cannot be found, the rest is looked for alone.
+    pub(super) async fn gather(
+        &self,
+        case: &Case,
+        reference: &Reference,
+        resolved: &Resolved,
+    ) -> Result<Evidence, ImageError> {
+        let (wanted, needed) = (case.wants(reference), case.needs(reference));
+        match evidence::gather(&self.registry, reference, resolved, &wanted).await {
+            Err(_) if wanted != needed && !needed.is_empty() => {
+                evidence::gather(&self.registry, reference, resolved, &needed).await
+            }
+            found => found,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::judge::account::Answer;
 use crate::judge::cache::Loaded;
 use crate::oci::reference::Reference;
 use crate::policy::Evidence;
-use crate::policy::Policy;
+use crate::policy::Needs;
 use crate::policy::Subject;
 use crate::policy::Verdict;
 
@@ -44,24 +44,23 @@ impl Case {
     /// Whether an answer about `reference` depends on evidence.
     #[must_use]
     pub fn wants_evidence(&self, reference: &Reference) -> bool {
-        self.wants(|policy| policy.needs_evidence(reference))
+        !self.wants(reference).is_empty()
     }
 
-    /// Whether an answer about `reference` depends on OpenPGP signatures.
+    /// What an answer about `reference` depends on.
     #[must_use]
-    pub fn wants_openpgp(&self, reference: &Reference) -> bool {
-        self.wants(|policy| policy.needs_openpgp(reference))
+    pub fn wants(&self, reference: &Reference) -> Needs {
+        let mut needs = self.needs(reference);
+        if let Some(Ok(tried)) = &self.dry_run {
+            needs.add(tried.policy.needs(reference));
+        }
+        needs
     }
 
-    /// Whether an answer about `reference` depends on what sigstore's tools attach.
+    /// What the answer that decides about `reference` depends on.
     #[must_use]
-    pub fn wants_attachments(&self, reference: &Reference) -> bool {
-        self.wants(|policy| policy.needs_attachments(reference))
-    }
-
-    fn wants(&self, what: impl Fn(&Policy) -> bool) -> bool {
-        let dry_run = self.dry_run.as_ref().and_then(|loaded| loaded.as_ref().ok());
-        what(&self.enforced.policy) || dry_run.is_some_and(|loaded| what(&loaded.policy))
+    pub fn needs(&self, reference: &Reference) -> Needs {
+        self.enforced.policy.needs(reference)
     }
 
     /// Whether the answer that decides about `reference` depends on evidence.

@@ -9,6 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
+use crate::policy::Attachment;
+use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::SimpleSigning;
 use crate::signature::openpgp::claimed;
@@ -55,8 +57,13 @@ impl Evidence {
     #[must_use]
     pub fn claims(&self) -> Vec<Item> {
         let signatures = self.signatures.iter().map(signature);
-        let bundles = self.bundles.iter().map(|bytes| bundle(bytes));
-        signatures.chain(bundles).chain(self.openpgp.iter().map(|bytes| openpgp(bytes))).collect()
+        let bundles = self.bundles.iter().map(|bytes| bundle("sigstore bundle", bytes));
+        let openpgp = self.openpgp.iter().map(|bytes| openpgp(bytes));
+        let attestations = self.attestations.iter().map(|found| match found {
+            Attestation::Bundle(bytes) => bundle("attestation", bytes),
+            Attestation::Attached(attachment) => attached(attachment),
+        });
+        signatures.chain(bundles).chain(openpgp).chain(attestations).collect()
     }
 }
 
@@ -76,6 +83,26 @@ impl Item {
             fault: None,
         }
     }
+
+    /// What the statement says whose text is at `at` of a document.
+    fn statement(&mut self, document: &Value, at: &str) {
+        let payload = text(document, at).and_then(|text| BASE64.decode(text).ok());
+        if let Some(Ok(statement)) = payload.map(|bytes| strict_json::parse::<Value>(&bytes)) {
+            self.predicate = text(&statement, "/predicateType");
+            let subject = text(&statement, "/subject/0/digest/sha256");
+            self.subject = subject.map(|hex| format!("sha256:{hex}"));
+        }
+    }
+
+    /// What the log's promise beside a signature says.
+    fn promise(&mut self, annotation: Option<&String>) {
+        let set = annotation.map(|text| strict_json::parse::<Value>(text.as_bytes()));
+        if let Some(Ok(set)) = set {
+            let number = |name: &str| set.pointer(name).and_then(Value::as_i64);
+            self.time = number("/Payload/integratedTime").and_then(moment);
+            self.log_indexes.extend(number("/Payload/logIndex"));
+        }
+    }
 }
 
 fn signature(from: &SimpleSigning) -> Item {
@@ -88,12 +115,19 @@ fn signature(from: &SimpleSigning) -> Item {
         }
         Err(error) => item.fault = Some(error.to_string()),
     }
-    let set = from.annotations.get(SET).map(|text| strict_json::parse::<Value>(text.as_bytes()));
-    if let Some(Ok(set)) = set {
-        let number = |name: &str| set.pointer(name).and_then(Value::as_i64);
-        item.time = number("/Payload/integratedTime").and_then(moment);
-        item.log_indexes.extend(number("/Payload/logIndex"));
+    item.promise(from.annotations.get(SET));
+    item
+}
+
+/// An attestation as cosign v2 attaches it.
+fn attached(from: &Attachment) -> Item {
+    let mut item = Item::of("attached attestation", &from.envelope);
+    item.signer = from.annotations.contains_key(CERTIFICATE).then(|| "a certificate".to_owned());
+    match strict_json::parse::<Value>(&from.envelope) {
+        Ok(envelope) => item.statement(&envelope, "/payload"),
+        Err(error) => item.fault = Some(error.to_string()),
     }
+    item.promise(from.annotations.get(SET));
     item
 }
 
@@ -111,19 +145,13 @@ fn openpgp(bytes: &[u8]) -> Item {
     item
 }
 
-fn bundle(bytes: &[u8]) -> Item {
-    let mut item = Item::of("sigstore bundle", bytes);
+fn bundle(kind: &'static str, bytes: &[u8]) -> Item {
+    let mut item = Item::of(kind, bytes);
     let bundle = match strict_json::parse::<Value>(bytes) {
         Ok(bundle) => bundle,
         Err(error) => return Item { fault: Some(error.to_string()), ..item },
     };
-    let text = |of: &Value, at: &str| of.pointer(at).and_then(Value::as_str).map(str::to_owned);
-    let payload = text(&bundle, "/dsseEnvelope/payload").and_then(|text| BASE64.decode(text).ok());
-    if let Some(Ok(statement)) = payload.map(|bytes| strict_json::parse::<Value>(&bytes)) {
-        item.predicate = text(&statement, "/predicateType");
-        let subject = text(&statement, "/subject/0/digest/sha256");
-        item.subject = subject.map(|hex| format!("sha256:{hex}"));
-    }
+    item.statement(&bundle, "/dsseEnvelope/payload");
     let material = "/verificationMaterial";
     let hint = text(&bundle, &format!("{material}/publicKey/hint"));
     item.signer = hint.map(|hint| format!("the key with the hint {hint}"));
@@ -137,6 +165,10 @@ fn bundle(bytes: &[u8]) -> Item {
         item.time = item.time.or(time.and_then(moment));
     }
     item
+}
+
+fn text(of: &Value, at: &str) -> Option<String> {
+    of.pointer(at).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// A number, which protobuf's JSON writes as text.

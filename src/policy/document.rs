@@ -16,6 +16,7 @@ use crate::oci::reference::Reference;
 use crate::oci::scope;
 use crate::oci::strict_json;
 use crate::policy::Mistakes;
+use crate::policy::Needs;
 use crate::policy::PolicyError;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
@@ -91,27 +92,20 @@ impl Policy {
         &self.digest
     }
 
-    /// Whether the verdict on `reference` may depend on signatures, so that they must be gathered.
+    /// What the verdict on `reference` may depend on, so that it must be gathered.
+    #[must_use]
+    pub fn needs(&self, reference: &Reference) -> Needs {
+        let mut needs = Needs::default();
+        for requirement in self.requirements(reference).1 {
+            requirement.needs(&mut needs);
+        }
+        needs
+    }
+
+    /// Whether it depends on any evidence.
     #[must_use]
     pub fn needs_evidence(&self, reference: &Reference) -> bool {
-        self.needs(reference, |_| true)
-    }
-
-    /// Whether the verdict on `reference` may depend on OpenPGP signatures.
-    #[must_use]
-    pub fn needs_openpgp(&self, reference: &Reference) -> bool {
-        let openpgp = |of: &Requirement| matches!(of, Requirement::SignedBy(_));
-        self.needs(reference, openpgp)
-    }
-
-    /// Whether the verdict on `reference` may depend on what sigstore's tools attach.
-    #[must_use]
-    pub fn needs_attachments(&self, reference: &Reference) -> bool {
-        self.needs(reference, |of| !matches!(of, Requirement::SignedBy(_)))
-    }
-
-    fn needs(&self, reference: &Reference, kind: impl Fn(&Requirement) -> bool) -> bool {
-        self.requirements(reference).1.iter().any(|of| kind(of) && of.needs_evidence())
+        !self.needs(reference).is_empty()
     }
 
     /// Whether an image that no scope names is accepted without a look.
@@ -172,42 +166,33 @@ fn parse(text: Text<'_>, read: Read<'_>, faults: &mut Vec<Fault>) -> Parsed {
         }
     };
     let default = Part::of(text, document.default, "default".to_owned());
-    let default = requirements(text, &default, read, faults);
+    let default = requirements(&default, read, faults);
     let mut docker = BTreeMap::new();
     for (transport, scopes) in document.transports {
         for (scope, raw) in scopes {
             let part = Part::of(text, raw, format!("transports.{transport}[{scope:?}]"));
             if transport == DOCKER {
-                docker.insert(scope, requirements(text, &part, read, faults));
+                docker.insert(scope, requirements(&part, read, faults));
             } else {
                 // Must be well-formed, and holds for no image of ours: its keys are not read.
-                requirements(text, &part, &|_| Err(io::ErrorKind::Unsupported.into()), faults);
+                requirements(&part, &|_| Err(io::ErrorKind::Unsupported.into()), faults);
             }
         }
     }
     (default, docker)
 }
 
-fn requirements<'a>(
-    text: Text<'a>,
-    list: &Part<'a>,
-    read: Read<'_>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Requirement> {
-    let raws: Vec<&'a RawValue> = match list.read() {
-        Ok(raws) => raws,
+fn requirements(list: &Part<'_>, read: Read<'_>, faults: &mut Vec<Fault>) -> Vec<Requirement> {
+    let items = match list.items() {
+        Ok(items) => items,
         Err(fault) => {
             faults.push(fault);
             return Vec::new();
         }
     };
-    if raws.is_empty() {
+    if items.is_empty() {
         faults.push(list.fault("list of verification policy requirements must not be empty"));
     }
-    let parts = raws
-        .iter()
-        .enumerate()
-        .map(|(index, raw)| Part::of(text, raw, format!("{}[{index}]", list.at())));
-    let mut read = |part: Part<'a>| Requirement::parse(&part, read).map_err(|it| faults.push(it));
-    parts.filter_map(|part| read(part).ok()).collect()
+    let mut read = |part: &Part<'_>| Requirement::parse(part, read).map_err(|it| faults.push(it));
+    items.iter().filter_map(|part| read(part).ok()).collect()
 }

@@ -1,15 +1,21 @@
-//! All the signatures that were found for an image.
+//! All the signatures and attestations that were found for an image.
+
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::oci::stored_signature::SigstoreLayer;
 use crate::oci::stored_signature::StoredSignature;
+use crate::signature::SignatureError;
+use crate::signature::attachment::Attachment;
+use crate::signature::bundle::Bundle;
 use crate::signature::sigstore::MEDIA_TYPE;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::sigstore::base64_bytes;
+use crate::signature::statement;
 
-/// All the signatures that were found for an image, none of them proven.
+/// All the signatures and attestations that were found for an image, none of them proven.
 ///
 /// It is kept with the image, so that a container's creation can be judged without the network.
 /// The default says: looked, and found nothing.
@@ -19,23 +25,113 @@ pub struct Evidence {
     /// Cosign's signatures: payload and annotations.
     #[serde(default)]
     pub signatures: Vec<SimpleSigning>,
-    /// Sigstore bundles, as they came.
+    /// Sigstore bundles, as they came, that say of themselves to be signatures, or say nothing.
     #[serde(default, with = "bundles")]
     pub bundles: Vec<Vec<u8>>,
     /// Messages that OpenPGP signs, as they came.
     #[serde(default, with = "bundles")]
     pub openpgp: Vec<Vec<u8>>,
+    /// What says of itself to be another statement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attestations: Vec<Attestation>,
+}
+
+/// A signed statement on an image, not proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Attestation {
+    /// A sigstore bundle, as it came.
+    Bundle(#[serde(with = "base64_bytes")] Vec<u8>),
+    /// As cosign v2 attaches it.
+    Attached(Attachment),
+}
+
+/// What must be looked for before an image can be judged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// OpenPGP signatures.
+    pub openpgp: bool,
+    /// Sigstore signatures.
+    pub signatures: bool,
+    /// Attestations of these predicate types.
+    pub attestations: BTreeSet<String>,
+}
+
+impl Needs {
+    /// Whether a bundle may be needed whose annotation claims this predicate type. Where nothing
+    /// is claimed, one has to look; a false claim hides a bundle as well as its removal would.
+    #[must_use]
+    pub fn may_need(&self, claimed: Option<&str>) -> bool {
+        match claimed {
+            None => true,
+            Some(statement::SIGN) => self.signatures,
+            Some(other) => self.attestations.contains(other),
+        }
+    }
+
+    /// Adds what another one needs.
+    pub fn add(&mut self, other: Self) {
+        self.openpgp |= other.openpgp;
+        self.signatures |= other.signatures;
+        self.attestations.extend(other.attestations);
+    }
+
+    /// Whether anything is needed that sigstore's tools attach to an image.
+    #[must_use]
+    pub fn attached(&self) -> bool {
+        self.signatures || !self.attestations.is_empty()
+    }
+
+    /// Whether nothing is needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.openpgp && !self.attached()
+    }
+}
+
+impl Attestation {
+    /// The attestation as a bundle, whatever it came as.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] when it is none.
+    pub fn bundle(&self) -> Result<Bundle, SignatureError> {
+        match self {
+            Self::Bundle(bytes) => Bundle::parse(bytes),
+            Self::Attached(attachment) => attachment.bundle(),
+        }
+    }
+
+    /// The predicate type that it claims, unproven.
+    #[must_use]
+    pub fn claimed_type(&self) -> Option<String> {
+        self.bundle().ok()?.claimed_predicate()
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Bundle(bytes) => bytes.len(),
+            Self::Attached(attachment) => attachment.envelope.len(),
+        }
+    }
 }
 
 impl Evidence {
-    /// The most signatures, and the most bundles, that are looked at: each costs time, and anyone
-    /// who may push to a repository may put more there.
+    /// The most signatures, the most bundles and the most attestations that are looked at: each
+    /// costs time, and anyone who may push to a repository may put more there.
     pub const LIMIT: usize = 100;
+    /// How many bytes of attestations are held and kept: lists of components are large.
+    pub const ATTESTATION_BYTES: usize = 16 * 1024 * 1024;
 
     /// Whether nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.signatures.is_empty() && self.bundles.is_empty() && self.openpgp.is_empty()
+        self.signatures.is_empty()
+            && self.bundles.is_empty()
+            && self.openpgp.is_empty()
+            && self.attestations.is_empty()
     }
 
     /// Adds signatures as containers/image keeps them, up to [`Evidence::LIMIT`] of each kind.
@@ -68,7 +164,18 @@ impl Evidence {
         self.openpgp.iter().cloned().map(StoredSignature::OpenPgp).chain(sigstore).collect()
     }
 
-    /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind.
+    /// Adds a bundle, as the signature or the attestation that it says to be.
+    pub fn sort_in(&mut self, bundle: Vec<u8>) {
+        let claimed = Bundle::parse(&bundle).ok().and_then(|bundle| bundle.claimed_predicate());
+        if claimed.is_none_or(|kind| kind == statement::SIGN) {
+            self.bundles.push(bundle);
+        } else {
+            self.attestations.push(Attestation::Bundle(bundle));
+        }
+    }
+
+    /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind, and
+    /// [`Evidence::ATTESTATION_BYTES`].
     pub fn merge(&mut self, other: &Self) {
         for signature in &other.signatures {
             if self.signatures.len() < Self::LIMIT && !self.signatures.contains(signature) {
@@ -83,6 +190,15 @@ impl Evidence {
         for message in &other.openpgp {
             if self.openpgp.len() < Self::LIMIT && !self.openpgp.contains(message) {
                 self.openpgp.push(message.clone());
+            }
+        }
+        let mut bytes: usize = self.attestations.iter().map(Attestation::size).sum();
+        for attestation in &other.attestations {
+            let fits = self.attestations.len() < Self::LIMIT
+                && bytes + attestation.size() <= Self::ATTESTATION_BYTES;
+            if fits && !self.attestations.contains(attestation) {
+                bytes += attestation.size();
+                self.attestations.push(attestation.clone());
             }
         }
     }

@@ -37,11 +37,6 @@ impl<'a> Part<'a> {
         Self { text, raw: raw.get(), at }
     }
 
-    /// The way to the part.
-    pub(crate) fn at(&self) -> &str {
-        &self.at
-    }
-
     /// Reads the part as a `T`.
     pub(crate) fn read<T: Deserialize<'a>>(&self) -> Result<T, Fault> {
         serde_json::from_str(self.raw).map_err(|error| {
@@ -60,6 +55,15 @@ impl<'a> Part<'a> {
     /// Reads the part as an object, of which each member is then asked for.
     pub(crate) fn members(&self) -> Result<Members<'a>, Fault> {
         Ok(Members { part: self.clone(), left: self.read()?, known: Vec::new() })
+    }
+
+    /// Reads the part as a list.
+    pub(crate) fn items(&self) -> Result<Vec<Self>, Fault> {
+        let raws: Vec<&'a RawValue> = self.read()?;
+        let item = |(index, raw): (usize, &'a RawValue)| {
+            Self::of(self.text, raw, format!("{}[{index}]", self.at))
+        };
+        Ok(raws.into_iter().enumerate().map(item).collect())
     }
 
     /// A fault of the part as a whole.

@@ -10,6 +10,7 @@
 //! not built yet, cannot be read or is not understood is a refusal that says so.
 
 mod accept;
+mod attested;
 mod cause;
 pub mod claims;
 mod document;
@@ -38,11 +39,14 @@ use crate::policy::requirement::Requirement;
 pub use crate::policy::document::Policy;
 pub use crate::policy::error::Mistakes;
 pub use crate::policy::error::PolicyError;
+pub use crate::policy::evidence::Attestation;
 pub use crate::policy::evidence::Evidence;
+pub use crate::policy::evidence::Needs;
 pub use crate::policy::verdict::Judged;
 pub use crate::policy::verdict::Outcome;
 pub use crate::policy::verdict::Refusal;
 pub use crate::policy::verdict::Verdict;
+pub use crate::signature::attachment::Attachment;
 pub use crate::signature::sigstore::SimpleSigning;
 
 /// What is judged: one manifest, under the name that the user asked for.

@@ -42,6 +42,8 @@ pub enum What {
     Bundle,
     /// A signature as GnuPG makes it.
     OpenPgp,
+    /// A statement on the image that is no signature.
+    Attestation,
 }
 
 /// Who made a signature.
@@ -106,6 +108,7 @@ impl fmt::Display for Proof {
             What::Signature => "signature",
             What::Bundle => "bundle",
             What::OpenPgp => "OpenPGP signature",
+            What::Attestation => "attestation",
         })?;
         if let Some(signer) = &self.signer {
             write!(out, " by {signer}")?;

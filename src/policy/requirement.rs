@@ -5,9 +5,11 @@ use std::time::SystemTime;
 use serde::Deserialize;
 
 use crate::policy::Evidence;
+use crate::policy::Needs;
 use crate::policy::Outcome;
 use crate::policy::Subject;
 use crate::policy::accept;
+use crate::policy::attested::SigstoreAttested;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
@@ -28,6 +30,8 @@ pub(crate) enum Requirement {
     SignedBaseLayer,
     /// A sigstore signature.
     SigstoreSigned(Box<SigstoreSigned>),
+    /// A sigstore attestation. Ours: no other parser of the language has it.
+    SigstoreAttested(Box<SigstoreAttested>),
 }
 
 #[derive(Deserialize)]
@@ -48,6 +52,8 @@ impl Requirement {
             "sigstoreSigned" => {
                 SigstoreSigned::parse(part, read).map(|found| Self::SigstoreSigned(Box::new(found)))
             }
+            "sigstoreAttested" => SigstoreAttested::parse(part, read)
+                .map(|found| Self::SigstoreAttested(Box::new(found))),
             _ => Err(part.fault(format!("unknown policy requirement type {kind:?}"))),
         }
     }
@@ -60,15 +66,19 @@ impl Requirement {
             Self::SignedBy(_) => "signedBy",
             Self::SignedBaseLayer => "signedBaseLayer",
             Self::SigstoreSigned(_) => "sigstoreSigned",
+            Self::SigstoreAttested(_) => "sigstoreAttested",
         }
     }
 
-    /// Whether it may hold or not by what is found in the registry.
-    pub(crate) fn needs_evidence(&self) -> bool {
+    /// Adds what it may depend on.
+    pub(crate) fn needs(&self, needs: &mut Needs) {
         match self {
-            Self::AcceptAnything | Self::Reject | Self::SignedBaseLayer => false,
-            Self::SignedBy(signed) => signed.needs_evidence(),
-            Self::SigstoreSigned(signed) => signed.needs_evidence(),
+            Self::AcceptAnything | Self::Reject | Self::SignedBaseLayer => {}
+            Self::SignedBy(signed) => needs.openpgp |= signed.needs_evidence(),
+            Self::SigstoreSigned(signed) => needs.signatures |= signed.needs_evidence(),
+            Self::SigstoreAttested(attested) => {
+                needs.attestations.extend(attested.wanted().map(str::to_owned));
+            }
         }
     }
 
@@ -78,6 +88,7 @@ impl Requirement {
             Self::AcceptAnything | Self::Reject | Self::SignedBaseLayer => None,
             Self::SignedBy(signed) => signed.fault(),
             Self::SigstoreSigned(signed) => signed.fault(),
+            Self::SigstoreAttested(attested) => attested.fault(),
         }
     }
 
@@ -94,6 +105,7 @@ impl Requirement {
             Self::SignedBy(signed) => signed.judge(subject, evidence, now),
             Self::SignedBaseLayer => signed_base_layer::judge(),
             Self::SigstoreSigned(signed) => signed.judge(subject, evidence, now),
+            Self::SigstoreAttested(attested) => attested.judge(subject, evidence, now),
         }
     }
 }

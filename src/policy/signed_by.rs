@@ -161,9 +161,13 @@ impl SignedBy {
         }
         Outcome::Rejected(match faults.as_slice() {
             [] => reasons::NONE.to_owned(),
-            [one] => format!("{}, which {one}", reasons::found(1)),
+            [one] => format!("{}, which {one}", reasons::found("signature", 1)),
             several => {
-                format!("{}: {}", reasons::found(several.len()), reasons::counted(several))
+                format!(
+                    "{}: {}",
+                    reasons::found("signature", several.len()),
+                    reasons::counted(several)
+                )
             }
         })
     }

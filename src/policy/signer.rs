@@ -150,6 +150,17 @@ impl Ready<'_> {
         Ok(self.proof(What::Bundle, proven.key, proven.entry.as_ref()))
     }
 
+    /// Proves that a bundle says `what`, a predicate type, of `digest`.
+    pub(crate) fn attestation(
+        &self,
+        bundle: &Bundle,
+        what: &str,
+        digest: &Digest,
+    ) -> Result<Proof, SignatureError> {
+        let proven = bundle.says(what, self.keys, self.logs, digest)?;
+        Ok(self.proof(What::Attestation, proven.key, proven.entry.as_ref()))
+    }
+
     /// Who must have signed, for "not by …".
     pub(crate) fn described(&self) -> String {
         let mut text = self.signers.one_of();

@@ -7,6 +7,7 @@
 use std::time::SystemTime;
 
 use crate::oci::reference::Reference;
+use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::Outcome;
 use crate::policy::Subject;
@@ -16,10 +17,7 @@ use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
 use crate::policy::proof::Proof;
-use crate::policy::reasons::NONE;
-use crate::policy::reasons::counted;
-use crate::policy::reasons::found;
-use crate::policy::reasons::short;
+use crate::policy::reasons;
 use crate::policy::signer::Named;
 use crate::policy::signer::Ready;
 use crate::policy::signer::Signers;
@@ -108,6 +106,7 @@ impl Judge<'_> {
                 },
             }
         }
+        attestations.extend(evidence.attestations.iter().filter_map(Attestation::claimed_type));
         Outcome::Rejected(self.summary(&reasons, &attestations))
     }
 
@@ -139,18 +138,14 @@ impl Judge<'_> {
         Ok(proof)
     }
 
-    /// What is wrong with a signature, as the end of a sentence that begins with a number.
     fn reason(&self, error: &SignatureError) -> String {
-        match error {
-            SignatureError::NotByAnyKey => format!("is not by {}", self.signers.described()),
-            other => other.to_string(),
-        }
+        reasons::of(error, &self.signers)
     }
 
     /// The signature is true, and made under a name that is not accepted.
     fn other_name(&self, signed: &str) -> String {
         let intended = self.subject.reference.repository();
-        let shown = short(signed);
+        let shown = reasons::short(signed);
         let by = self.identity.name();
         let refused = format!("Signature for identity {shown:?} is not accepted by {by}");
         let name = Reference::parse_normalized(signed).ok();
@@ -169,26 +164,8 @@ impl Judge<'_> {
         format!("is for another tag: {refused}")
     }
 
-    fn summary(&self, reasons: &[String], attestations: &[String]) -> String {
-        let beside = match attestations {
-            [] => String::new(),
-            [one] => format!(" (1 attestation found, which is no signature: {:?})", short(one)),
-            [one, ..] => {
-                let count = attestations.len();
-                format!(
-                    " ({count} attestations found, which are no signatures: {:?}, …)",
-                    short(one)
-                )
-            }
-        };
-        let not_ours = self.reason(&SignatureError::NotByAnyKey);
-        match reasons {
-            [] => format!("{NONE}{beside}"),
-            all if all.iter().all(|reason| *reason == not_ours) => {
-                format!("{}, none by {}{beside}", found(all.len()), self.signers.described())
-            }
-            [one] => format!("{}, which {one}{beside}", found(1)),
-            several => format!("{}: {}{beside}", found(several.len()), counted(several)),
-        }
+    fn summary(&self, found: &[String], attestations: &[String]) -> String {
+        let beside = reasons::beside(attestations, "no signature", "no signatures");
+        reasons::summary("signature", found, reasons::NONE, &beside, &self.signers)
     }
 }

@@ -1,5 +1,6 @@
 //! What an administrator writes, what an attacker tries, and the words in between.
 
+mod attested;
 mod language;
 mod signed_by;
 

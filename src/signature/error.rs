@@ -36,6 +36,12 @@ pub enum SignatureError {
     /// A bundle with a certificate, where a key is asked for.
     #[error("is a keyless signature (with a certificate), and the policy asks for a key")]
     Certificate,
+    /// The bytes are no DSSE envelope.
+    #[error("is malformed: not a DSSE envelope")]
+    Envelope(#[source] serde_json::Error),
+    /// An annotation of cosign's is not what it writes.
+    #[error("is malformed: the annotation {0} cannot be read")]
+    Malformed(&'static str),
     /// A DSSE envelope around something else than an in-toto statement.
     #[error("is malformed: its payload type is {0:?}, not in-toto")]
     EnvelopeType(String),

@@ -7,6 +7,7 @@
 //! All bytes here come from a registry: everything is parsed strictly, and nothing that a
 //! signature says is returned before its mathematics hold.
 
+pub mod attachment;
 pub mod bundle;
 pub mod error;
 pub mod key;

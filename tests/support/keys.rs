@@ -15,6 +15,8 @@ use sigstore_verify::crypto::KeyPair;
 
 /// The predicate type of an image signature.
 pub const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+/// The payload type of an envelope around a statement.
+const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The predicate type of an SBOM.
 pub const SPDX: &str = "https://spdx.dev/Document";
 
@@ -103,6 +105,30 @@ pub fn statement(predicate_type: &str, digest: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// An attestation as cosign 2 and 3 make it: an older statement, and something said in it.
+pub fn attestation(predicate_type: &str, predicate: &Value, digest: &str) -> Vec<u8> {
+    let hex = digest.strip_prefix("sha256:").expect("a sha256 digest");
+    json!({
+        "_type": "https://in-toto.io/Statement/v0.1",
+        "subject": [{ "name": "registry.example/shop/api", "digest": { "sha256": hex } }],
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// A DSSE envelope by `key`, as cosign 2 attaches it to an image.
+pub fn envelope(key: &Key, statement: &[u8]) -> Vec<u8> {
+    envelope_json(key, IN_TOTO, statement).to_string().into_bytes()
+}
+
+/// The annotation that holds the promise of `log` for such an envelope.
+pub fn envelope_promise(key: &Key, log: &Log, envelope: &[u8]) -> String {
+    let envelope: Value = serde_json::from_slice(envelope).expect("an envelope");
+    log.set(&dsse_entry(key, &envelope))
+}
+
 /// A sigstore bundle v0.3 by `key`: a DSSE envelope around `statement`, no log.
 pub fn bundle(key: &Key, statement: &[u8]) -> Vec<u8> {
     bundle_json(key, statement, Vec::new()).to_string().into_bytes()
@@ -111,32 +137,43 @@ pub fn bundle(key: &Key, statement: &[u8]) -> Vec<u8> {
 /// The same with an entry of `log`: inclusion promise, and inclusion proof with checkpoint.
 pub fn logged_bundle(key: &Key, log: &Log, statement: &[u8]) -> Vec<u8> {
     let mut bundle = bundle_json(key, statement, Vec::new());
-    let signature = bundle["dsseEnvelope"]["signatures"][0]["sig"].clone();
-    let body = json!({
-        "apiVersion": "0.0.1",
-        "kind": "dsse",
-        "spec": {
-            "envelopeHash": { "algorithm": "sha256", "value": hex(&sha256(b"not verifiable")) },
-            "payloadHash": { "algorithm": "sha256", "value": hex(&sha256(statement)) },
-            "signatures": [{ "signature": signature, "verifier": BASE64.encode(key.public_pem()) }],
-        },
-    });
+    let body = dsse_entry(key, &bundle["dsseEnvelope"]);
     bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry(&body)]);
     bundle.to_string().into_bytes()
 }
 
 fn bundle_json(key: &Key, statement: &[u8], entries: Vec<Value>) -> Value {
-    let kind = "application/vnd.in-toto+json";
-    let mut signed = format!("DSSEv1 {} {kind} {} ", kind.len(), statement.len()).into_bytes();
-    signed.extend_from_slice(statement);
     let hint = BASE64.encode(sha256(&key.public_der()));
     json!({
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
         "verificationMaterial": { "publicKey": { "hint": hint }, "tlogEntries": entries },
-        "dsseEnvelope": {
-            "payload": BASE64.encode(statement),
-            "payloadType": kind,
-            "signatures": [{ "sig": BASE64.encode(key.sign(&signed)) }],
+        "dsseEnvelope": envelope_json(key, IN_TOTO, statement),
+    })
+}
+
+/// A DSSE envelope around a payload of any kind.
+pub fn envelope_json(key: &Key, kind: &str, payload: &[u8]) -> Value {
+    let mut signed = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
+    signed.extend_from_slice(payload);
+    json!({
+        "payloadType": kind,
+        "payload": BASE64.encode(payload),
+        "signatures": [{ "sig": BASE64.encode(key.sign(&signed)) }],
+    })
+}
+
+/// The log's entry for an envelope.
+fn dsse_entry(key: &Key, envelope: &Value) -> Value {
+    let payload = BASE64.decode(envelope["payload"].as_str().expect("a payload"));
+    let payload = sha256(&payload.expect("base64"));
+    let signature = &envelope["signatures"][0]["sig"];
+    json!({
+        "apiVersion": "0.0.1",
+        "kind": "dsse",
+        "spec": {
+            "envelopeHash": { "algorithm": "sha256", "value": hex(&sha256(b"not verifiable")) },
+            "payloadHash": { "algorithm": "sha256", "value": hex(&payload) },
+            "signatures": [{ "signature": signature, "verifier": BASE64.encode(key.public_pem()) }],
         },
     })
 }

@@ -15,6 +15,9 @@ use crate::test_registry::TestRegistry;
 /// The artifact type and the media type of a sigstore bundle.
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
+/// The media type of an envelope that cosign 2 attaches.
+const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+
 /// A registries.conf in which plain HTTP will do for these.
 pub(crate) fn insecure(registries: &[&TestRegistry]) -> String {
     let entry = |it: &&TestRegistry| {
@@ -74,6 +77,58 @@ pub(crate) fn sign_by_referrer(
     key: &Key,
 ) {
     let bundle = keys::bundle(key, &keys::statement(keys::SIGN, &digest.to_string()));
+    refer(registry, repository, digest, bundle, &json!({}));
+}
+
+/// Puts a bundle that says something else beside a manifest, as cosign 3 does. Gives the digest of
+/// the bundle.
+pub(crate) fn attest_by_referrer(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    predicate_type: &str,
+    bundle: Vec<u8>,
+) -> Digest {
+    let annotations = json!({
+        "dev.sigstore.bundle.content": "dsse-envelope",
+        "dev.sigstore.bundle.predicateType": predicate_type,
+    });
+    refer(registry, repository, digest, bundle, &annotations)
+}
+
+/// Puts envelopes at the `.att` tag of a manifest, as cosign 2 does.
+pub(crate) fn attest_at_tag(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    envelopes: &[(&str, Vec<u8>)],
+) {
+    let layer = |(predicate_type, envelope): &(&str, Vec<u8>)| {
+        let mut layer = blob(registry, ENVELOPE, envelope.clone());
+        layer["annotations"] =
+            json!({ "dev.cosignproject.cosign/signature": "", "predicateType": predicate_type });
+        layer
+    };
+    let layers: Vec<Value> = envelopes.iter().map(layer).collect();
+    let config = blob(registry, media_type::OCI_CONFIG, b"{}".to_vec());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": config, "layers": layers,
+    });
+    let tag = format!("sha256-{}.att", digest.hex());
+    let manifest = manifest.to_string();
+    registry.put_manifest(repository, Some(&tag), media_type::OCI_MANIFEST, manifest);
+}
+
+/// Puts a bundle into a manifest that refers to another one.
+fn refer(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    bundle: Vec<u8>,
+    annotations: &Value,
+) -> Digest {
+    let bundle_digest = Digest::sha256(&bundle);
     let layer = blob(registry, BUNDLE, bundle);
     let config = blob(registry, media_type::OCI_EMPTY, b"{}".to_vec());
     let subject = json!({
@@ -81,9 +136,10 @@ pub(crate) fn sign_by_referrer(
     });
     let manifest = json!({
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": BUNDLE,
-        "config": config, "layers": [layer], "subject": subject,
+        "config": config, "layers": [layer], "subject": subject, "annotations": annotations,
     });
     registry.put_manifest(repository, None, media_type::OCI_MANIFEST, manifest.to_string());
+    bundle_digest
 }
 
 fn blob(registry: &TestRegistry, media_type: &str, bytes: Vec<u8>) -> Value {

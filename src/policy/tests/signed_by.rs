@@ -270,8 +270,8 @@ fn what_is_asked_for_is_looked_for_and_nothing_else() {
         (format!("{}, {sigstore}", by(SHOP)), true, true),
     ] {
         let policy = node.parse(&requirements).unwrap();
-        assert_eq!(policy.needs_openpgp(&reference), openpgp, "{requirements}");
-        assert_eq!(policy.needs_attachments(&reference), attachments, "{requirements}");
+        assert_eq!(policy.needs(&reference).openpgp, openpgp, "{requirements}");
+        assert_eq!(policy.needs(&reference).attached(), attachments, "{requirements}");
         assert_eq!(policy.needs_evidence(&reference), openpgp || attachments, "{requirements}");
     }
 }
