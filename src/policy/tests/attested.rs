@@ -1,8 +1,10 @@
 //! `sigstoreAttested`: what a builder or a vendor says, and what others would like to have been
 //! said.
 
+mod golden;
+mod language;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde_json::Value;
 use serde_json::json;
