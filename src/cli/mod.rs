@@ -4,6 +4,7 @@
 //! environment variable and its help are one thing. Values go to the standard output stream, and
 //! everything else to the standard error stream, because other programs read the former.
 
+mod bundle;
 mod evidence;
 mod flags;
 mod output;
@@ -60,6 +61,31 @@ enum CliError {
         /// Why.
         source: crate::oci::reference::ReferenceError,
     },
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no key.
+    #[error("the key in {path} cannot be used")]
+    Key {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: crate::signature::key::KeyError,
+    },
+    /// A bundle cannot be judged.
+    #[error(transparent)]
+    Bundle(#[from] crate::signature::standalone::StandaloneError),
+    /// A bundle that anybody made proves nothing.
+    #[error("say who must have signed the bundle: --identity and --issuer, or --key")]
+    NoSigner,
+    /// A bundle is about one thing.
+    #[error("a bundle is about one file or digest; name one")]
+    OneArtifact,
     /// There is no such command.
     #[error("command \"{0}\" not supported")]
     NotSupported(String),

@@ -14,6 +14,7 @@ use clap::Command;
 use serde::Serialize;
 
 use super::CliError;
+use super::bundle;
 use super::output;
 use super::output::Form;
 use crate::config::Inputs;
@@ -75,6 +76,7 @@ pub(super) fn command() -> Command {
                 .conflicts_with(NAMESPACE)
                 .help("Ask this policy instead of those that the configuration names."),
         )
+        .args(bundle::flags())
         .arg(output::flag())
         .arg(
             Arg::new(IMAGES)
@@ -87,6 +89,13 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, CliError> {
+    if matches.contains_id(bundle::BUNDLE) {
+        let mut artifacts = matches.get_many::<String>(IMAGES).into_iter().flatten();
+        return match (artifacts.next(), artifacts.next()) {
+            (Some(artifact), None) => bundle::run(matches, artifact),
+            _ => Err(CliError::OneArtifact),
+        };
+    }
     let loaded = load(inputs)?;
     let policy = matches.get_one::<String>(POLICY).map(PathBuf::from);
     let verifier = offline::verifier(&loaded.config, policy)?;

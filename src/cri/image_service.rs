@@ -81,7 +81,10 @@ impl ImageService for ImageDoor {
             }
             let found = self.images.find(&wanted).await?;
             let info = match &found {
-                Some(found) if request.verbose => info(&self.images.config_text(found).await?),
+                Some(found) if request.verbose => info(
+                    &self.images.config_text(found).await?,
+                    &self.images.evidence_text(found).await?,
+                ),
                 _ => HashMap::new(),
             };
             Ok::<_, DoorError>(api::ImageStatusResponse {
@@ -214,10 +217,11 @@ fn credentials(from: Option<api::AuthConfig>) -> Result<Credentials, RequestErro
 }
 
 /// The verbose part of an image's status, as `crictl inspecti` prints it.
-fn info(config: &str) -> HashMap<String, String> {
+fn info(config: &str, evidence: &str) -> HashMap<String, String> {
     let parsed: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+    let evidence: serde_json::Value = serde_json::from_str(evidence).unwrap_or_default();
     let labels = parsed.pointer("/config/Labels").cloned().unwrap_or_default();
-    let info = serde_json::json!({ "labels": labels, "imageSpec": parsed });
+    let info = serde_json::json!({ "labels": labels, "imageSpec": parsed, "evidence": evidence });
     HashMap::from([("info".to_owned(), info.to_string())])
 }
 

@@ -30,6 +30,7 @@ use crate::catalog::Catalog;
 use crate::catalog::ImageInfo;
 use crate::image::layer_turns::LayerTurns;
 use crate::image::pull::PullKey;
+use crate::judge;
 use crate::model::ids::ImageId;
 use crate::model::in_flight::InFlight;
 use crate::storage::Store;
@@ -125,6 +126,17 @@ impl Images {
         let id = image.id.clone();
         let bytes = blocking(move || Ok(catalog.config(&id)?.0)).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// What is kept with the image for the policy, as JSON text.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Judge`] where it cannot be read.
+    pub async fn evidence_text(&self, image: &ImageInfo) -> Result<String, ImageError> {
+        let (store, id) = (self.parts.store.clone(), image.id.clone());
+        let evidence = blocking(move || Ok(judge::kept(&store, &id)?)).await?;
+        serde_json::to_string(&evidence.claims()).map_err(|_| ImageError::Vanished)
     }
 
     /// How full the filesystem of the images is.

@@ -86,6 +86,14 @@ impl Cache {
     }
 }
 
+#[cfg(test)]
+impl Cache {
+    /// How many verdicts are kept.
+    pub(super) fn len(&self) -> usize {
+        self.known.lock().unwrap().len()
+    }
+}
+
 /// All that a verdict follows from, as one digest.
 fn key(loaded: &Loaded, subject: &Subject<'_>, evidence: &Evidence) -> Option<Digest> {
     let mut bytes = Vec::new();

@@ -7,7 +7,13 @@ use crate::audit;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::policy::Evidence;
+use crate::policy::SimpleSigning;
 use crate::policy::Subject;
+use keys::Key;
+
+#[path = "../../tests/support/keys.rs"]
+#[allow(clippy::duplicate_mod, reason = "this room does not use the one that has it too")]
+mod keys;
 
 fn write(path: &Path, policy: &serde_json::Value) {
     files::replace(path, policy.to_string().as_bytes(), 0o600, files::Durability::Process).unwrap();
@@ -56,6 +62,10 @@ impl Node {
     }
 
     fn ask(&self, namespace: &str) -> Result<(), JudgeError> {
+        self.ask_with(namespace, &Evidence::default())
+    }
+
+    fn ask_with(&self, namespace: &str, evidence: &Evidence) -> Result<(), JudgeError> {
         let pod = SandboxMetadata { namespace: namespace.to_owned(), ..Default::default() };
         let about = About {
             event: Event::Create,
@@ -68,7 +78,7 @@ impl Node {
         let manifest_digest = &Digest::sha256(b"manifest");
         let subject = Subject { reference: &reference, manifest_digest };
         let case = self.judge.open(about)?;
-        case.decide(&[subject], Ok(&Evidence::default())).map(drop)
+        case.decide(&[subject], Ok(evidence)).map(drop)
     }
 
     /// Mode, verdict and policy file of every record.
@@ -161,4 +171,39 @@ fn what_has_no_name_is_refused() {
     let error = case.decide(&[], Ok(&Evidence::default())).unwrap_err();
     assert!(matches!(error, JudgeError::Unnamed(_)));
     assert_eq!(node.records(), ["enforce undecided unnamed now.json"]);
+}
+
+#[test]
+fn a_verdict_is_found_again_for_the_same_bytes_and_for_no_others() {
+    let node = Node::new(false);
+    let key = Key::generate();
+    let key_file = node.directory.path().join("cosign.pub");
+    let trust = |key: &Key| {
+        let pem = key.public_pem();
+        files::replace(&key_file, pem.as_bytes(), 0o600, files::Durability::Process).unwrap();
+    };
+    trust(&key);
+    let signed = json!([{"type": "sigstoreSigned", "keyPath": key_file,
+                         "signedIdentity": {"type": "matchRepository"}}]);
+    node.write("now.json", &json!({"default": signed}));
+    let payload = keys::payload("q.io/a", &Digest::sha256(b"manifest").to_string());
+    let signature = SimpleSigning { annotations: keys::annotations(&key, &payload), payload };
+    let evidence = Evidence { signatures: vec![signature], ..Evidence::default() };
+    let kept = || node.judge.inner.cache.len();
+
+    node.ask_with("shop", &evidence).unwrap();
+    node.ask_with("shop", &evidence).unwrap();
+    assert_eq!(kept(), 1);
+    // A refusal is found out anew, since time may make it something else.
+    assert!(node.ask_with("shop", &Evidence::default()).is_err());
+    // Somebody replaces the key file; the policy file is the same bytes.
+    trust(&Key::generate());
+    assert!(node.ask_with("shop", &evidence).is_err());
+    trust(&key);
+    node.ask_with("shop", &evidence).unwrap();
+    assert_eq!(kept(), 1);
+    // More evidence is other evidence.
+    let more = Evidence { bundles: vec![b"{".to_vec()], ..evidence.clone() };
+    node.ask_with("shop", &more).unwrap();
+    assert_eq!(kept(), 2);
 }

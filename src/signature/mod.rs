@@ -14,6 +14,7 @@ pub mod key;
 pub mod openpgp;
 pub mod sigstore;
 pub mod simple_signing;
+pub mod standalone;
 pub mod statement;
 pub mod transparency;
 

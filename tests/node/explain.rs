@@ -125,7 +125,10 @@ fn every_pull_and_create_is_on_record_with_who_what_and_why() {
         let [good, bad] = ["shop/api:1", "shop/raw:1"].map(|it| scene.name(it));
         client.pull(&bad).await.unwrap_err();
         let id = client.pull(&good).await.unwrap();
-        create(&mut client, "web-0", &good).await.unwrap();
+        let web = create(&mut client, "web-0", &good).await.unwrap();
+        let asked = api::ContainerStatusRequest { container_id: web, verbose: true };
+        let told = client.runtime.container_status(asked).await.unwrap().into_inner();
+        assert!(told.info["info"].contains("signature by the key in"), "{told:?}");
         // Someone takes the trust away.
         scene.demand(&json!({}));
         let refused = create(&mut client, "web-1", &good).await.unwrap_err();
@@ -305,6 +308,10 @@ fn evidence_shows_what_is_kept_and_leaves_the_store_as_it_is() {
             );
             assert_eq!(item["subject"], found["manifests"][0]);
         }
+        let image = Some(api::ImageSpec { image: name.clone(), ..Default::default() });
+        let asked = api::ImageStatusRequest { image, verbose: true };
+        let told = client.image.image_status(asked).await.unwrap().into_inner();
+        assert!(told.info["info"].contains("cosign signature"), "{told:?}");
         let text = text_of(&scene.daemon.crio(&["evidence", &name]));
         assert!(text.contains("cosign signature") && text.contains("under the name"), "{text}");
         assert_eq!(scene.daemon.crio(&["evidence", "q.io/none"]).status.code(), Some(1));
@@ -360,4 +367,38 @@ fn a_policy_is_checked_before_it_is_put_in_place() {
     assert!(shown.contains("shop.json") && shown.contains("a sigstore signature"), "{shown}");
     let shown = text_of(&daemon.crio(&["policy", "show"]));
     assert!(shown.contains("policy.json") && shown.contains("anything is accepted"), "{shown}");
+}
+
+#[test]
+fn a_bundle_is_judged_by_itself() {
+    let daemon = Daemon::new();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signature/standalone");
+    let at = |name: &str| format!("{data}/{name}");
+    let (root, key, artifact) = (at("trusted_root.json"), at("key.pub"), at("artifact.txt"));
+    let by_key = ["verify", "--bundle", &at("key.json"), "--trusted-root", &root, "--key", &key];
+    let ask = |more: &[&str]| daemon.crio(&[&by_key[..], more].concat());
+    let good = ask(&[&artifact]);
+    assert_eq!(good.status.code(), Some(0), "{}", text_of(&good));
+    assert!(text_of(&good).contains("log index"), "{}", text_of(&good));
+    let bad = ask(&["-o", "json", &key]);
+    assert_eq!((bad.status.code(), &json_of(&bad)["verdict"]), (Some(1), &"refused".into()));
+    assert_eq!(ask(&[&artifact, &artifact]).status.code(), Some(2));
+    assert_eq!(ask(&["/nowhere"]).status.code(), Some(2));
+
+    let digest = "sha256:54303491a8418fbed24344b513546182c29b43bf282ceb433af65e2299f9271f";
+    let identity = "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml\
+                    @refs/heads/main";
+    let issuer = "https://token.actions.githubusercontent.com";
+    let keyless = |identity: &str| {
+        let bundle = at("keyless.json");
+        let mut asked = vec!["verify", "--bundle", &bundle, "--trusted-root", &root];
+        asked.extend(["--identity", identity, "--issuer", issuer, "-o", "json", digest]);
+        daemon.crio(&asked)
+    };
+    let good = keyless(identity);
+    assert_eq!((good.status.code(), &json_of(&good)["identity"]), (Some(0), &identity.into()));
+    assert_eq!(keyless("https://github.com/thief/workflow").status.code(), Some(1));
+    // Nobody in particular is nobody.
+    let anyone = ["verify", "--bundle", &at("key.json"), "--trusted-root", &root, &artifact];
+    assert_eq!(daemon.crio(&anyone).status.code(), Some(2));
 }

@@ -1,0 +1,199 @@
+//! A sigstore bundle by itself: about any artifact, by whoever is asked for, under a trusted root.
+//!
+//! It needs a transparency log, as the root has it. No policy and no image is involved: nothing that
+//! runs is judged here.
+
+use std::fmt;
+use std::io::Read;
+
+use serde::Serialize;
+use sigstore_verify::Policy;
+use sigstore_verify::PublicKeyVerificationPolicy;
+use sigstore_verify::VerificationPolicy;
+use sigstore_verify::VerificationResult;
+use sigstore_verify::Verifier;
+use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::types::Bundle;
+use sigstore_verify::types::Sha256Hash;
+
+use crate::oci::digest::Algorithm;
+use crate::oci::digest::Digest;
+use crate::oci::strict_json;
+use crate::signature::key::PublicKey;
+
+/// What the bundle must be about.
+pub enum Artifact {
+    /// These bytes, read to their end.
+    Bytes(Box<dyn Read>),
+    /// What has this digest.
+    Digest(Digest),
+}
+
+impl fmt::Debug for Artifact {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(_) => out.write_str("Bytes"),
+            Self::Digest(digest) => out.debug_tuple("Digest").field(digest).finish(),
+        }
+    }
+}
+
+/// Who must have signed.
+#[derive(Debug)]
+pub enum Signer {
+    /// The owner of this key.
+    Key(PublicKey),
+    /// Someone whom the issuer knows as this.
+    Identity {
+        /// An e-mail address or URI, to the letter.
+        identity: String,
+        /// The OIDC issuer's address.
+        issuer: String,
+    },
+}
+
+/// What a true bundle says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proven {
+    /// Who signed, as the certificate has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Who vouches for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// When, by every clock that vouches for it.
+    pub times: Vec<String>,
+    /// Where it is in transparency logs.
+    pub log_indexes: Vec<i64>,
+}
+
+/// Why a bundle is not true, or cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum StandaloneError {
+    /// The bundle is none.
+    #[error("the bundle is malformed: not a sigstore bundle v0.1 to v0.3")]
+    Bundle(#[source] serde_json::Error),
+    /// The trusted root is none.
+    #[error("not a sigstore trusted root")]
+    Root(#[source] serde_json::Error),
+    /// The trusted root cannot be used.
+    #[error("the trusted root cannot be used")]
+    Unusable(#[source] sigstore_verify::Error),
+    /// Bundles have it by SHA-256.
+    #[error("a bundle is about a sha256 digest; this one is {0}")]
+    Algorithm(&'static str),
+    /// It does not hold.
+    #[error("the bundle does not hold")]
+    Refused(#[source] sigstore_verify::Error),
+}
+
+/// Proves that `signer` signed the artifact, by a bundle and the trusted root it is to hold under.
+///
+/// # Errors
+///
+/// [`StandaloneError::Refused`] where the bundle does not hold; the others where that cannot be said.
+pub fn verify(
+    bundle: &[u8],
+    root: &[u8],
+    artifact: Artifact,
+    signer: &Signer,
+) -> Result<Proven, StandaloneError> {
+    let root: TrustedRoot = strict_json::parse(root).map_err(StandaloneError::Root)?;
+    let bundle: Bundle = strict_json::parse(bundle).map_err(StandaloneError::Bundle)?;
+    let verifier = Verifier::new(&root).map_err(StandaloneError::Unusable)?;
+    let policy: Box<dyn Policy> = match signer {
+        Signer::Key(key) => Box::new(PublicKeyVerificationPolicy::new(key.spki().clone())),
+        Signer::Identity { identity, issuer } => {
+            let policy = VerificationPolicy::new(identity, issuer);
+            // Where the root has no CT log, certificates are in none.
+            Box::new(if root.ctlogs.is_empty() { policy.skip_sct() } else { policy })
+        }
+    };
+    let result = match artifact {
+        Artifact::Bytes(bytes) => verifier.verify_reader(bytes, &bundle, policy.as_ref()),
+        Artifact::Digest(digest) if digest.algorithm() == Algorithm::Sha256 => {
+            Sha256Hash::from_hex(digest.hex())
+                .map_err(sigstore_verify::Error::from)
+                .and_then(|hash| verifier.verify(hash, &bundle, policy.as_ref()))
+        }
+        Artifact::Digest(digest) => {
+            return Err(StandaloneError::Algorithm(digest.algorithm().name()));
+        }
+    };
+    let entries = &bundle.verification_material.tlog_entries;
+    let indexes = entries.iter().map(|entry| entry.log_index.as_i64()).collect();
+    result.map(|found| proven(&found, indexes)).map_err(StandaloneError::Refused)
+}
+
+fn proven(found: &VerificationResult, log_indexes: Vec<i64>) -> Proven {
+    let times = found.integrated_time().into_iter().chain(found.verified_timestamps().to_vec());
+    let mut times: Vec<String> = times.map(|time| time.to_string()).collect();
+    times.sort();
+    times.dedup();
+    Proven {
+        identity: found.identity().map(|identity| identity.as_str().to_owned()),
+        issuer: found.issuer().map(str::to_owned),
+        times,
+        log_indexes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &[u8] = include_bytes!("../../tests/data/signature/standalone/trusted_root.json");
+    const KEYLESS: &[u8] = include_bytes!("../../tests/data/signature/standalone/keyless.json");
+    const KEYED: &[u8] = include_bytes!("../../tests/data/signature/standalone/key.json");
+    const KEY: &[u8] = include_bytes!("../../tests/data/signature/standalone/key.pub");
+    const ARTIFACT: &[u8] = include_bytes!("../../tests/data/signature/standalone/artifact.txt");
+    const DIGEST: &str = "sha256:54303491a8418fbed24344b513546182c29b43bf282ceb433af65e2299f9271f";
+    const WORKFLOW: &str = "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml@refs/heads/main";
+    const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+    fn by(identity: &str, issuer: &str) -> Signer {
+        Signer::Identity { identity: identity.to_owned(), issuer: issuer.to_owned() }
+    }
+
+    fn digest(text: &str) -> Artifact {
+        Artifact::Digest(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_bundle_of_the_public_log_holds_for_who_signed_it() {
+        let found = verify(KEYLESS, ROOT, digest(DIGEST), &by(WORKFLOW, ISSUER)).unwrap();
+        assert_eq!(found.identity.as_deref(), Some(WORKFLOW));
+        assert_eq!((found.times.len(), found.log_indexes.len()), (1, 1));
+        let other = "https://github.com/thief/repo/.github/workflows/release.yml@refs/heads/main";
+        for (identity, issuer) in [(other, ISSUER), (WORKFLOW, "https://accounts.example")] {
+            let error = verify(KEYLESS, ROOT, digest(DIGEST), &by(identity, issuer)).unwrap_err();
+            assert!(matches!(error, StandaloneError::Refused(_)), "{error}");
+        }
+        let another = digest(&format!("sha256:{}", "0".repeat(64)));
+        assert!(verify(KEYLESS, ROOT, another, &by(WORKFLOW, ISSUER)).is_err());
+        let bytes = Artifact::Bytes(Box::new(ARTIFACT));
+        assert!(verify(KEYLESS, ROOT, bytes, &by(WORKFLOW, ISSUER)).is_err());
+    }
+
+    #[test]
+    fn a_bundle_by_a_key_holds_for_that_key_and_these_bytes() {
+        let key = || Signer::Key(PublicKey::from_pem(KEY).unwrap());
+        verify(KEYED, ROOT, Artifact::Bytes(Box::new(ARTIFACT)), &key()).unwrap();
+        let changed = Artifact::Bytes(Box::new(&b"something else"[..]));
+        assert!(verify(KEYED, ROOT, changed, &key()).is_err());
+        // A key of someone's own, and a bundle with a certificate where a key is asked for.
+        let own = crate::signature::keys::Key::generate();
+        let thief = Signer::Key(PublicKey::from_pem(own.public_pem().as_bytes()).unwrap());
+        assert!(verify(KEYED, ROOT, Artifact::Bytes(Box::new(ARTIFACT)), &thief).is_err());
+        assert!(verify(KEYLESS, ROOT, digest(DIGEST), &key()).is_err());
+        // Under a root that does not know the log.
+        let empty = br#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+            "tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
+        assert!(verify(KEYED, empty, Artifact::Bytes(Box::new(ARTIFACT)), &key()).is_err());
+        assert!(matches!(
+            verify(b"{}", ROOT, digest(DIGEST), &key()),
+            Err(StandaloneError::Bundle(_))
+        ));
+    }
+}
