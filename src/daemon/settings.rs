@@ -87,6 +87,7 @@ pub(super) fn metrics(config: &Config) -> Metrics {
 
 pub(super) fn registry(config: &Config) -> registry::Settings {
     let usual = registry::Settings::default();
+    let progress = config.image.pull_progress_timeout;
     let given = &config.command;
     let mut auth_files: Vec<PathBuf> = config.image.global_auth_file.iter().cloned().collect();
     auth_files.extend(usual.auth_files.iter().cloned());
@@ -100,6 +101,7 @@ pub(super) fn registry(config: &Config) -> registry::Settings {
         registries_conf_dir: given.registries_conf_dir.clone().unwrap_or(usual.registries_conf_dir),
         registries_d,
         auth_files,
+        progress_timeout: if progress.is_zero() { usual.progress_timeout } else { progress },
         short_name_mode: match config.image.short_name_mode {
             ShortNameMode::Enforcing => registry::ShortNameMode::Enforcing,
             ShortNameMode::Disabled => registry::ShortNameMode::Disabled,

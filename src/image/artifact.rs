@@ -107,7 +107,8 @@ impl Parts {
         if here.await? {
             return Ok(());
         }
-        let _lane = self.lanes.acquire().await.map_err(|_| ImageError::Vanished)?;
+        let lane = self.lanes.enter(resolved.source.host()).await;
+        let _lane = lane.ok_or(ImageError::Vanished)?;
         let fetch = |error| ImageError::Registry {
             step: "fetch a blob",
             reference: reference.to_string(),

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::image::error::ImageError;
 use crate::image::resolve::Resolved;
@@ -20,6 +21,7 @@ use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::Needs;
 use crate::policy::SimpleSigning;
+use crate::registry::Asked;
 use crate::registry::FetchedManifest;
 use crate::registry::Registry;
 use crate::registry::RegistryError;
@@ -42,6 +44,8 @@ const MOST: usize = Evidence::LIMIT;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// The largest attestation, in bytes: a list of the components of a large image has megabytes.
 const ATTESTATION_LIMIT: u64 = 8 * 1024 * 1024;
+/// How long looking for all of it may take: each answer has its own deadline, and there can be many.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the policy needs to see of the manifest that `resolved` found, as far as it exists.
 pub(super) async fn gather(
@@ -54,7 +58,15 @@ pub(super) async fn gather(
         return Ok(Evidence::default());
     }
     let gathering = Gathering { registry, reference, resolved, needs, held: AtomicUsize::new(0) };
-    let (mut evidence, stored) = tokio::try_join!(gathering.attached(), gathering.stored())?;
+    let all = async { tokio::try_join!(gathering.attached(), gathering.stored()) };
+    let late = || {
+        let (reference, url) = (reference.to_string(), resolved.source.location());
+        let asked = Box::new(Asked { reference, url });
+        let source = RegistryError::TimedOut { asked, seconds: PATIENCE.as_secs() };
+        Err(gathering.failed("look up the signatures")(source))
+    };
+    let gathered = tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| late());
+    let (mut evidence, stored) = gathered?;
     evidence.add_stored(stored);
     Ok(evidence)
 }

@@ -122,7 +122,7 @@ impl Parts {
         if blocking(move || Ok(store.layer(&id)?)).await?.is_some() {
             return Ok(LayerCommit::Existing(wanted.id.clone()));
         }
-        let _lane = self.lanes.acquire().await.map_err(|_| ImageError::Vanished)?;
+        let _lane = self.lanes.enter(source.host()).await.ok_or(ImageError::Vanished)?;
         let fetch = |error| ImageError::Registry {
             step: "fetch a layer",
             reference: wanted.reference.to_string(),

@@ -9,6 +9,7 @@ mod error;
 mod evidence;
 mod fetch;
 mod find;
+mod lanes;
 mod layer_turns;
 mod pull;
 mod remove;
@@ -28,6 +29,7 @@ pub use crate::registry::Credentials;
 use crate::artifacts::Artifacts;
 use crate::catalog::Catalog;
 use crate::catalog::ImageInfo;
+use crate::image::lanes::Lanes;
 use crate::image::layer_turns::LayerTurns;
 use crate::image::pull::PullKey;
 use crate::judge;
@@ -52,8 +54,7 @@ struct Parts {
     artifacts: Artifacts,
     catalog: Arc<Catalog>,
     verifier: Verifier,
-    /// How many layers are fetched and unpacked at once, over all pulls.
-    lanes: tokio::sync::Semaphore,
+    lanes: Lanes,
     turns: LayerTurns,
 }
 
@@ -79,14 +80,12 @@ impl Images {
         catalog: Arc<Catalog>,
         verifier: Verifier,
     ) -> Self {
-        // One layer is one core's work; one more keeps the cores busy while the network stalls.
-        let lanes = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1;
         let parts = Parts {
             store,
             artifacts,
             catalog,
             verifier,
-            lanes: tokio::sync::Semaphore::new(lanes),
+            lanes: Lanes::new(),
             turns: LayerTurns::default(),
         };
         Self { parts: Arc::new(parts), pulls: InFlight::default() }

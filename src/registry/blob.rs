@@ -1,11 +1,17 @@
 //! Blobs as a stream that goes on where a connection broke.
+//!
+//! A registry that sends next to nothing, for ever, would keep a pull from ending. So the time that
+//! is spent waiting for it is counted, and starts anew only with so many bytes; the time that the
+//! disk needs is not its.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Response;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_RANGE;
+use tokio::time::Instant;
 
 use crate::oci::descriptor::Descriptor;
 use crate::registry::client::Answer;
@@ -22,6 +28,8 @@ const RECONNECTS: u32 = 5;
 /// What counts as having come further, in bytes: less would let a registry that cuts after every
 /// byte keep us for ever.
 const PROGRESS: u64 = 1024 * 1024;
+/// The slowest that a registry may be, in bytes for each second that it is waited for.
+const SLOWEST: u64 = 1024;
 
 /// A blob on its way: exactly as many bytes as its descriptor says, or an error.
 ///
@@ -40,7 +48,18 @@ pub struct BlobStream {
     asked: Box<Asked>,
     reconnects: u32,
     last_start: u64,
+    /// How long it was waited for since `fresh` began to count.
+    waited: Duration,
+    /// Bytes that came meanwhile, repeated ones too.
+    fresh: u64,
     finished: bool,
+}
+
+/// What waiting for the network brought.
+enum Step {
+    Chunk(Bytes),
+    Connected,
+    End,
 }
 
 impl BlobStream {
@@ -60,6 +79,8 @@ impl BlobStream {
             asked: Box::new(Asked { reference: String::new(), url: String::new() }),
             reconnects: 0,
             last_start: 0,
+            waited: Duration::ZERO,
+            fresh: 0,
             finished: false,
         };
         stream.connect().await?;
@@ -71,7 +92,8 @@ impl BlobStream {
     /// # Errors
     ///
     /// [`RegistryError::Size`] for more or fewer bytes than promised, [`RegistryError::Cut`] when
-    /// taking the stream up again did not help, and all that a request can fail with.
+    /// taking the stream up again did not help, [`RegistryError::Standstill`] when next to nothing
+    /// comes, and all that a request can fail with.
     pub async fn next(&mut self) -> Option<Result<Bytes, RegistryError>> {
         if self.finished {
             return None;
@@ -86,24 +108,60 @@ impl BlobStream {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
-            let chunk = match &mut self.response {
-                Some(response) => response.chunk().await,
-                None => {
-                    self.connect().await?;
-                    continue;
-                }
-            };
-            match chunk {
-                Ok(Some(chunk)) => {
+            let begun = Instant::now();
+            let left = self.asker.standstill.saturating_sub(self.waited);
+            let step = tokio::time::timeout(left, self.step()).await;
+            self.waited += begun.elapsed();
+            match step {
+                Err(_) => return Err(self.standstill()),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(Step::End)) => return Ok(None),
+                Ok(Ok(Step::Connected)) => {}
+                Ok(Ok(Step::Chunk(chunk))) => {
+                    self.count(&chunk);
                     if let Some(fresh) = self.accept(chunk)? {
                         return Ok(Some(fresh));
                     }
                 }
-                // All is here: how the connection ends does not matter any more.
-                _ if self.received == self.size => return Ok(None),
-                Ok(None) => self.reconnect(None).await?,
-                Err(error) => self.reconnect(Some(error.without_url())).await?,
             }
+        }
+    }
+
+    /// Waits for the network once.
+    async fn step(&mut self) -> Result<Step, RegistryError> {
+        let Some(response) = &mut self.response else {
+            self.connect().await?;
+            return Ok(Step::Connected);
+        };
+        match response.chunk().await {
+            Ok(Some(chunk)) => Ok(Step::Chunk(chunk)),
+            // All is here: how the connection ends does not matter any more.
+            _ if self.received == self.size => Ok(Step::End),
+            Ok(None) => self.reconnect(None).await,
+            Err(error) => self.reconnect(Some(error.without_url())).await,
+        }
+    }
+
+    /// Enough bytes begin a new count of the time.
+    fn count(&mut self, chunk: &Bytes) {
+        self.fresh = self.fresh.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        if self.fresh >= self.enough() {
+            (self.fresh, self.waited) = (0, Duration::ZERO);
+        }
+    }
+
+    /// What must come within the time.
+    fn enough(&self) -> u64 {
+        self.asker.standstill.as_secs().saturating_mul(SLOWEST).max(SLOWEST)
+    }
+
+    fn standstill(&self) -> RegistryError {
+        RegistryError::Standstill {
+            asked: self.asked.clone(),
+            received: self.received,
+            size: self.size,
+            least: self.enough(),
+            seconds: self.asker.standstill.as_secs(),
         }
     }
 
@@ -121,7 +179,7 @@ impl BlobStream {
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
-    async fn reconnect(&mut self, error: Option<reqwest::Error>) -> Result<(), RegistryError> {
+    async fn reconnect(&mut self, error: Option<reqwest::Error>) -> Result<Step, RegistryError> {
         self.response = None;
         if self.received - self.last_start >= PROGRESS {
             self.reconnects = 0;
@@ -136,7 +194,7 @@ impl BlobStream {
         let wait = retry::wait(self.asker.backoff, self.reconnects, Again::Soon);
         tracing::debug!(asked = %self.asked, received = self.received, size = self.size, ?error, ?wait, "a blob broke off");
         tokio::time::sleep(wait).await;
-        self.connect().await
+        self.connect().await.map(|()| Step::Connected)
     }
 
     /// Asks for what is still missing, from the registry itself: an address that it redirected to

@@ -95,8 +95,11 @@ pub(super) struct Asker {
     pub(super) hosts: Hosts,
     /// The first wait between two tries.
     pub(super) backoff: Duration,
-    /// How long a document may take from its first byte to its last.
+    /// How long one thing asked for may take with all its tries: a document to its last byte, a
+    /// layer to its first.
     pub(super) patience: Duration,
+    /// How long a layer may be waited for without coming further.
+    pub(super) standstill: Duration,
 }
 
 /// What hosts answered to `/v2/`, and until when it is believed.
@@ -139,7 +142,7 @@ impl Asker {
         &self,
         question: Question<'_>,
     ) -> Result<Answer<Response>, RegistryError> {
-        self.persist(|| self.attempt(question)).await
+        self.persist(place(question.source, question.path), || self.attempt(question)).await
     }
 
     /// Asks for a document of at most [`DOCUMENT_LIMIT`] bytes; again, too, if it broke off.
@@ -151,7 +154,7 @@ impl Asker {
         &self,
         question: Question<'_>,
     ) -> Result<Answer<Whole>, RegistryError> {
-        self.persist(|| async move {
+        self.persist(place(question.source, question.path), || async move {
             let (response, asked) = match self.attempt(question).await? {
                 Answer::Found(response, asked) => (response, asked),
                 Answer::Missing(refusal, asked) => return Ok(Answer::Missing(refusal, asked)),
@@ -165,25 +168,40 @@ impl Asker {
 
     /// Whether the registry keeps OpenPGP signatures itself.
     pub(super) async fn keeps_signatures(&self, source: &Source) -> Result<bool, RegistryError> {
-        self.persist(|| async move { Ok(self.host(source).await?.signatures) }).await
+        let asked = place(source, "");
+        self.persist(asked, || async move { Ok(self.host(source).await?.signatures) }).await
     }
 
     /// Tries until there is an answer, or no sense in trying again.
     pub(super) async fn persist<T, F: Future<Output = Result<T, Failure>>>(
         &self,
+        asked: Box<Asked>,
         attempt: impl Fn() -> F,
     ) -> Result<T, RegistryError> {
+        let deadline = Instant::now() + self.patience;
         let mut failed = 0;
         loop {
-            let failure = match attempt().await {
-                Ok(found) => return Ok(found),
-                Err(failure) => failure,
+            let failure = match tokio::time::timeout_at(deadline, attempt()).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    let seconds = self.patience.as_secs();
+                    return Err(RegistryError::TimedOut { asked, seconds });
+                }
             };
             failed += 1;
             if failure.again == Again::No || failed >= retry::TRIES {
                 return Err(failure.error);
             }
             let wait = retry::wait(self.backoff, failed, failure.again);
+            // Who waits past the deadline learns no more than is known now.
+            let told = match failure.again {
+                Again::After(told) => told,
+                Again::Soon | Again::No => Duration::ZERO,
+            };
+            if deadline.duration_since(Instant::now()) <= wait.max(told) {
+                return Err(failure.error);
+            }
             tracing::debug!(error = %failure.error, failed, ?wait, "asking the registry again");
             tokio::time::sleep(wait).await;
         }
@@ -327,6 +345,12 @@ impl Asker {
         let response = self.get(source, base.clone(), HeaderMap::new(), None).await?;
         Ok((base, response))
     }
+}
+
+/// What is asked for, before it is known which address that has.
+fn place(source: &Source, path: &str) -> Box<Asked> {
+    let url = format!("{}/{path}", source.location());
+    Box::new(Asked { reference: source.logical.to_string(), url })
 }
 
 fn url(host: &Host, question: Question<'_>) -> Url {

@@ -170,6 +170,23 @@ pub enum RegistryError {
         /// How often it was tried.
         tries: u32,
     },
+    /// A blob comes too slowly to ever be whole.
+    #[error(
+        "{asked}: stands still: {received} of {size} bytes are here, and fewer than {least} came in \
+         {seconds} seconds of waiting; pull_progress_timeout sets that time"
+    )]
+    Standstill {
+        /// What was asked, and where.
+        asked: Box<Asked>,
+        /// What had arrived.
+        received: u64,
+        /// What was promised.
+        size: u64,
+        /// What must come within the time.
+        least: u64,
+        /// The time.
+        seconds: u64,
+    },
     /// A status that says neither yes nor no.
     #[error("{asked}: the registry answered {status}{message}")]
     Status {
@@ -346,6 +363,7 @@ impl Classify for RegistryError {
             | Self::NoTls { .. }
             | Self::TimedOut { .. }
             | Self::Cut { .. }
+            | Self::Standstill { .. }
             | Self::Status { .. }
             | Self::Redirect { .. }
             | Self::Token { .. }

@@ -99,7 +99,9 @@ impl Place {
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         match self {
             Self::File(path) => read_file(path.clone(), limit).await,
-            Self::Web(url) => asker.persist(|| fetch(asker, source, url, limit)).await,
+            Self::Web(url) => {
+                asker.persist(self.asked(source), || fetch(asker, source, url, limit)).await
+            }
         }
     }
 

@@ -22,6 +22,9 @@ mod client;
 mod conf;
 mod credentials;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lookaside;
 mod manifest;
 mod names;
@@ -81,8 +84,10 @@ pub struct Settings {
     pub short_name_mode: ShortNameMode,
     /// How long a registry may send nothing.
     pub read_timeout: Duration,
-    /// How long a manifest or token may take as a whole.
+    /// How long a manifest, signature or token may take as a whole, with all tries.
     pub document_timeout: Duration,
+    /// How long a layer may be waited for without coming further.
+    pub progress_timeout: Duration,
     /// The first wait before something is asked again; later ones are longer.
     pub backoff: Duration,
 }
@@ -111,6 +116,7 @@ impl Default for Settings {
             short_name_mode: ShortNameMode::Enforcing,
             read_timeout: Duration::from_secs(60),
             document_timeout: Duration::from_secs(120),
+            progress_timeout: Duration::from_secs(120),
             backoff: Duration::from_millis(300),
         }
     }
@@ -142,6 +148,7 @@ impl Registry {
             hosts: Hosts::default(),
             backoff: settings.backoff,
             patience: settings.document_timeout,
+            standstill: settings.progress_timeout,
         };
         let registry = Self {
             asker: Arc::new(asker),

@@ -46,6 +46,12 @@ impl Source {
         self.physical.repository()
     }
 
+    /// The host that is really asked.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.physical.host()
+    }
+
     /// Whether this is a mirror, and not the registry itself.
     #[must_use]
     pub fn is_mirror(&self) -> bool {

@@ -25,6 +25,8 @@ use crate::registry::names::Source;
 const PAGE_LIMIT: usize = 32;
 /// How many referrers are read.
 const REFERRER_LIMIT: usize = 4096;
+/// How many bytes all pages may have.
+const BYTES_LIMIT: usize = 8 * 1024 * 1024;
 
 /// All referrers of `subject`; empty if there are none.
 pub(super) async fn list(
@@ -33,7 +35,7 @@ pub(super) async fn list(
     subject: &Digest,
 ) -> Result<Vec<Descriptor>, RegistryError> {
     let mut path = format!("referrers/{subject}");
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     for page in 0..PAGE_LIMIT {
         let question = Question { source, path: &path, accept: media_type::OCI_INDEX, from: 0 };
         let (list, asked) = match asker.read(question).await? {
@@ -45,9 +47,13 @@ pub(super) async fn list(
         };
         let next = next(&list.url, list.header("link"));
         found.extend(descriptors(&asked, &manifest::media_type(&list), &list.bytes)?);
-        if found.len() > REFERRER_LIMIT {
-            let (limit, what) = (REFERRER_LIMIT, "entries");
-            return Err(RegistryError::TooManyReferrers { asked, limit, what });
+        bytes += list.bytes.len();
+        for (count, limit, what) in
+            [(found.len(), REFERRER_LIMIT, "entries"), (bytes, BYTES_LIMIT, "bytes")]
+        {
+            if count > limit {
+                return Err(RegistryError::TooManyReferrers { asked, limit, what });
+            }
         }
         match next {
             None => return Ok(found),

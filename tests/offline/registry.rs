@@ -216,11 +216,47 @@ async fn a_registry_that_recovers_is_forgiven() {
 
 #[tokio::test]
 async fn retry_after_is_waited_for() {
-    let (registry, client, source) = simple().await;
+    let (registry, _, source) = simple().await;
+    let client = patient(&registry, Duration::from_secs(10));
     registry.fail("/manifests/", Fault::Header(429, "Retry-After", "1".to_owned()), 1);
     let before = tokio::time::Instant::now();
     assert_eq!(client.tag(&source).await.unwrap(), MANIFEST);
     assert!(before.elapsed() >= Duration::from_secs(1));
+}
+
+/// A client that gives a document so much time.
+fn patient(registry: &TestRegistry, document_timeout: Duration) -> Client {
+    let conf = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.host());
+    Client::with(&conf, |settings| settings.document_timeout = document_timeout)
+}
+
+#[tokio::test]
+async fn a_wait_past_the_deadline_is_not_begun() {
+    let (registry, client, source) = simple().await;
+    registry.fail("/manifests/", Fault::Header(429, "Retry-After", "50".to_owned()), usize::MAX);
+    let before = tokio::time::Instant::now();
+    let error = client.tag(&source).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Status { status: 429, .. }), "{error}");
+    assert!(before.elapsed() < Duration::from_millis(700));
+    assert_eq!(registry.asked("/manifests/").len(), 1);
+}
+
+/// Each step of an answer may be within its own time, and all of them together are not.
+#[tokio::test]
+async fn all_tries_together_have_one_deadline() {
+    let (registry, client, source) = simple().await;
+    let times = usize::MAX;
+    registry.fail("/manifests/", Fault::Silence, times);
+    let before = tokio::time::Instant::now();
+    let error = client.tag(&source).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TimedOut { .. }), "{error}");
+    assert!(before.elapsed() < Duration::from_millis(1200), "{:?}", before.elapsed());
+    registry.behave();
+    registry.fail("/manifests/", Fault::Drip(Duration::from_millis(100)), times);
+    let digest = registry.put_blob(&b"blob"[..]);
+    registry.fail("/blobs/", Fault::Drip(Duration::from_millis(300)), times);
+    let small = client.registry.small_blob(&source, &descriptor(&digest, 4), 10).await;
+    assert!(matches!(small, Err(RegistryError::TimedOut { .. })), "{small:?}");
 }
 
 #[tokio::test]

@@ -85,6 +85,8 @@ pub enum Fault {
     Status(u16, String),
     /// This status, with this header.
     Header(u16, &'static str, String),
+    /// 200, with this body and this `Link` header.
+    Linked(String, String),
     /// To another place, with 307.
     Redirect(String),
     /// 200 and bytes that mean nothing.
@@ -95,6 +97,10 @@ pub enum Fault {
     Drip(Duration),
     /// 200 and bytes of the same length that are not those asked for.
     OtherBytes,
+    /// Only so many of the bytes, as if these were all.
+    Shorter(usize),
+    /// The right bytes, said to be of this media type.
+    Called(&'static str),
     /// 200, without a length, and bytes without end.
     Endless,
     /// No answer at all.
@@ -104,7 +110,10 @@ pub enum Fault {
 impl Fault {
     /// Whether it is the usual answer, spoilt.
     fn spoils(&self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Drip(_) | Self::OtherBytes)
+        matches!(
+            self,
+            Self::Cut(_) | Self::Drip(_) | Self::OtherBytes | Self::Shorter(_) | Self::Called(_)
+        )
     }
 }
 
@@ -240,7 +249,8 @@ impl TestRegistry {
         self.content().files.insert(path.to_owned(), bytes.into());
     }
 
-    /// Misbehaves for the next `times` requests whose path has this in it.
+    /// Misbehaves for the next `times` requests whose path has this in it; a `$` behind it stands for
+    /// the path's end.
     pub fn fail(&self, path_part: &str, fault: Fault, times: usize) {
         self.content().faults.push((path_part.to_owned(), fault, times));
     }

@@ -40,10 +40,8 @@ pub async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Resp
     };
     let fault = {
         let mut content = shared.content.lock().unwrap();
-        let found = content
-            .faults
-            .iter_mut()
-            .find(|(part, _, times)| *times > 0 && path.contains(part.as_str()));
+        let found =
+            content.faults.iter_mut().find(|(part, _, times)| *times > 0 && is_meant(&path, part));
         found.map(|(_, fault, times)| {
             *times = times.saturating_sub(1);
             fault.clone()
@@ -65,12 +63,24 @@ pub async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Resp
     }
 }
 
+fn is_meant(path: &str, part: &str) -> bool {
+    match part.strip_suffix('$') {
+        Some(end) => path.split('?').next().is_some_and(|path| path.ends_with(end)),
+        None => path.contains(part),
+    }
+}
+
 async fn misbehave(usual: Option<Response<Body>>, fault: Fault) -> Response<Body> {
     match fault {
         Fault::Status(status, body) => plain(status, body),
         Fault::Header(status, name, value) => {
             let mut response = plain(status, String::new());
             response.headers_mut().insert(name, value.parse().unwrap());
+            response
+        }
+        Fault::Linked(body, link) => {
+            let mut response = plain(200, body);
+            response.headers_mut().insert(header::LINK, link.parse().unwrap());
             response
         }
         Fault::Redirect(place) => {
@@ -86,39 +96,50 @@ async fn misbehave(usual: Option<Response<Body>>, fault: Fault) -> Response<Body
             Response::new(Body::from_stream(chunks))
         }
         Fault::Silence => std::future::pending().await,
-        Fault::Cut(_) | Fault::Drip(_) | Fault::OtherBytes => {
-            let (head, body) = usual.unwrap().into_parts();
-            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            let body = match fault {
-                Fault::Cut(length) => {
-                    let kept = bytes.slice(..length.min(bytes.len()));
-                    let chunks = [Ok(kept), Err(io::Error::other("cut"))];
-                    // Time for the first part to leave.
-                    let chunks = futures_util::stream::iter(chunks).then(|chunk| async {
-                        if chunk.is_err() {
-                            tokio::time::sleep(Duration::from_millis(20)).await;
-                        }
-                        chunk
-                    });
-                    Body::from_stream(chunks)
-                }
-                Fault::Drip(pause) => {
-                    let singles: Vec<Bytes> =
-                        (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
-                    Body::from_stream(futures_util::stream::iter(singles).then(
-                        move |byte| async move {
-                            tokio::time::sleep(pause).await;
-                            Ok::<_, io::Error>(byte)
-                        },
-                    ))
-                }
-                _ => Body::from(vec![b'!'; bytes.len()]),
-            };
-            let mut response = Response::from_parts(head, body);
-            response.headers_mut().insert(header::CONTENT_LENGTH, bytes.len().into());
+        Fault::Called(kind) => {
+            let mut response = usual.unwrap();
+            response.headers_mut().insert(header::CONTENT_TYPE, kind.parse().unwrap());
             response
         }
+        Fault::Shorter(length) => {
+            let (mut head, body) = usual.unwrap().into_parts();
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            head.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(head, Body::from(bytes.slice(..length.min(bytes.len()))))
+        }
+        Fault::Cut(_) | Fault::Drip(_) | Fault::OtherBytes => spoilt(usual.unwrap(), fault).await,
     }
+}
+
+/// The usual answer with something done to its body.
+async fn spoilt(usual: Response<Body>, fault: Fault) -> Response<Body> {
+    let (head, body) = usual.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let body = match fault {
+        Fault::Cut(length) => {
+            let kept = bytes.slice(..length.min(bytes.len()));
+            let chunks = [Ok(kept), Err(io::Error::other("cut"))];
+            // Time for the first part to leave.
+            let chunks = futures_util::stream::iter(chunks).then(|chunk| async {
+                if chunk.is_err() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                chunk
+            });
+            Body::from_stream(chunks)
+        }
+        Fault::Drip(pause) => {
+            let singles: Vec<Bytes> = (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
+            Body::from_stream(futures_util::stream::iter(singles).then(move |byte| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, io::Error>(byte)
+            }))
+        }
+        _ => Body::from(vec![b'!'; bytes.len()]),
+    };
+    let mut response = Response::from_parts(head, body);
+    response.headers_mut().insert(header::CONTENT_LENGTH, bytes.len().into());
+    response
 }
 
 /// What a well-behaved registry answers.

@@ -56,8 +56,9 @@ table! {
             never("a pull writes no temporary file outside the store");
         /// Reads registries.conf.d again when it changes.
         auto_reload_registries: bool = Bool(false), LATER.variable("AUTO_RELOAD_REGISTRIES");
-        /// How long a pull may stand still; 0s is for ever.
-        pull_progress_timeout: Duration = Text("0s"), LATER;
+        /// How long a layer may stand still before its pull fails; 0s is two minutes. Less than 1
+        /// KiB a second is standing still.
+        pull_progress_timeout: Duration = Text("0s"), NOW;
         /// Mounts OCI artifacts into containers.
         oci_artifact_mount_support: bool = Bool(true),
             NOW.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");

@@ -1,5 +1,7 @@
 //! Blobs that break off, and blobs that are not what was promised.
 
+use std::time::Duration;
+
 use crioxide::failure::Classify;
 use crioxide::failure::Kind;
 use crioxide::registry::BlobStream;
@@ -62,6 +64,36 @@ async fn a_blob_without_progress_is_given_up() {
     assert!(matches!(error, RegistryError::Cut { .. }), "{error}");
     assert_eq!(error.kind(), Kind::RegistryUnavailable);
     assert_eq!(registry.asked("/blobs/").len(), 6);
+}
+
+#[tokio::test]
+async fn a_blob_that_trickles_is_given_up_and_one_that_is_read_slowly_is_not() {
+    let (registry, _, source) = simple().await;
+    let conf = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.host());
+    let wait = Duration::from_millis(600);
+    let client = Client::with(&conf, |settings| settings.progress_timeout = wait);
+    let bytes = pattern(300_000);
+    let digest = registry.put_blob(bytes.clone());
+    // Never silent for as long as a connection may be, and never getting anywhere.
+    registry.fail("/blobs/", Fault::Drip(Duration::from_millis(50)), 1);
+    let begun = tokio::time::Instant::now();
+    let stream = client.registry.blob(&source, &descriptor(&digest, bytes.len())).await.unwrap();
+    let error = collect(stream).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Standstill { .. }), "{error}");
+    assert_eq!(error.kind(), Kind::RegistryUnavailable);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // What is slow here is the reader: the registry is not waited for.
+    let mut stream =
+        client.registry.blob(&source, &descriptor(&digest, bytes.len())).await.unwrap();
+    let mut read = Vec::new();
+    let begun = tokio::time::Instant::now();
+    while let Some(chunk) = stream.next().await {
+        read.extend_from_slice(&chunk.unwrap());
+        if begun.elapsed() < 2 * wait {
+            tokio::time::sleep(wait / 2).await;
+        }
+    }
+    assert!(read == bytes && begun.elapsed() >= 2 * wait);
 }
 
 #[tokio::test]

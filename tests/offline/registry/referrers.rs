@@ -6,6 +6,7 @@ use crioxide::registry::RegistryError;
 use serde_json::json;
 
 use crate::registry::Client;
+use crate::registry::simple;
 use crate::test_registry::Fault;
 use crate::test_registry::Setup;
 use crate::test_registry::TestRegistry;
@@ -107,6 +108,27 @@ async fn a_failure_to_find_referrers_is_not_their_absence() {
             assert!(found.is_err(), "{path} {fault:?}: {found:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn many_large_pages_of_referrers_are_refused() {
+    let (registry, client, source) = simple().await;
+    let subject = Digest::sha256(b"subject");
+    let entry = json!({
+        "mediaType": media_type::OCI_MANIFEST, "size": 1, "annotations": { "much": "x".repeat(3 << 20) },
+        "digest": Digest::sha256(b"x").to_string(),
+    });
+    let page = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry],
+    });
+    let next = format!("</v2/a/referrers/{subject}>; rel=\"next\"");
+    registry.fail("/referrers/", Fault::Linked(page.to_string(), next), usize::MAX);
+    let error = client.registry.referrers(&source, &subject).await.unwrap_err();
+    let what = "bytes";
+    let expected =
+        matches!(error, RegistryError::TooManyReferrers { what: found, .. } if found == what);
+    assert!(expected, "{error}");
+    assert_eq!(registry.asked("/referrers/").len(), 3);
 }
 
 #[tokio::test]
