@@ -3,7 +3,7 @@
 //! The paths are foreign: `..` stops at the root, and no link of the image leads out of it
 //! (CVE-2022-23648: a volume path that named files of the node). Blocks.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Component;
@@ -23,11 +23,11 @@ const MOST: usize = 128;
 /// container's directory on the node.
 pub(super) fn make(
     how: ImageVolumes,
-    declared: Option<&BTreeMap<String, serde_json::Value>>,
+    declared: Option<&BTreeSet<String>>,
     (rootfs, bundle): (&Path, &Path),
     user: &ResolvedUser,
 ) -> Result<Vec<MadeVolume>, ContainerError> {
-    let paths: Vec<&String> = declared.into_iter().flat_map(BTreeMap::keys).collect();
+    let paths: Vec<&String> = declared.into_iter().flatten().collect();
     if paths.len() > MOST {
         return Err(ContainerError::TooManyVolumes { count: paths.len(), most: MOST });
     }
@@ -75,8 +75,8 @@ fn failed(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> Contain
 mod tests {
     use super::*;
 
-    fn declared(paths: &[&str]) -> BTreeMap<String, serde_json::Value> {
-        paths.iter().map(|path| ((*path).to_owned(), serde_json::json!({}))).collect()
+    fn declared(paths: &[&str]) -> BTreeSet<String> {
+        paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
     fn make_in(root: &Path, how: ImageVolumes, paths: &[&str]) -> Vec<MadeVolume> {

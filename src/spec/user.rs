@@ -190,7 +190,8 @@ fn passwd_line(
     if file.is_none_or(<[u8]>::is_empty) || accounts.iter().any(|account| account.uid == uid) {
         return None;
     }
-    let name = if user.is_empty() { "default" } else { user };
+    // Not as it was written: a line that begins with a sign means something else (`+` in nss_compat).
+    let name = if user.is_empty() { "default".to_owned() } else { uid.to_string() };
     // A colon or control character would shift the fields or add a line; the environment keeps the
     // text, the file gets the root.
     let plain = |home: &&str| !home.contains(':') && !home.chars().any(char::is_control);

@@ -28,6 +28,9 @@ use crate::sys::xattr;
 const IMPLIED_MODE: u32 = 0o755;
 /// So many of them get the attributes that they have in a layer below.
 const MAX_IMPLIED: usize = 1024;
+/// So many owners are told of; beyond, those with the highest numbers, which are what matters to who
+/// reserves numbers for a user namespace.
+const MAX_OWNERS: usize = 1024;
 /// Space is counted in blocks of this size.
 const BLOCK: u64 = 4096;
 
@@ -69,6 +72,8 @@ pub(super) struct Applier {
     /// on disk, and it cannot be replaced while the entries go into it.
     place: Option<(Vec<u8>, Directory)>,
     directories: Vec<(Vec<u8>, Time)>,
+    /// Bytes of their paths.
+    pub(super) directory_bytes: u64,
     pub(super) tally: Tally,
 }
 
@@ -102,7 +107,13 @@ fn cannot(action: &'static str) -> impl FnOnce(io::Error) -> Failure {
 impl Applier {
     /// Makes files in `root`.
     pub(super) fn new(root: Directory) -> Self {
-        Self { root, place: None, directories: Vec::new(), tally: Tally::default() }
+        Self {
+            root,
+            place: None,
+            directories: Vec::new(),
+            directory_bytes: 0,
+            tally: Tally::default(),
+        }
     }
 
     /// Makes a file without content yet, open for writing.
@@ -169,7 +180,9 @@ impl Applier {
         let (place, name) = self.enter(names)?;
         let directory = open_or_make(place, name)?;
         set_attributes(&directory, attributes)?;
-        self.directories.push((names.join(&b'/'), attributes.time));
+        let path = names.join(&b'/');
+        self.directory_bytes += u64::try_from(path.len()).unwrap_or_default();
+        self.directories.push((path, attributes.time));
         self.count(attributes, BLOCK);
         Ok(())
     }
@@ -263,8 +276,17 @@ impl Applier {
         }
         let mut place = self.root.open_in_root(b"").map_err(cannot("enter the directory of"))?;
         for (depth, name) in above.iter().enumerate() {
-            let path = above.get(..=depth).unwrap_or_default().join(&b'/');
-            place = match self.root.open_in_root(&path) {
+            let path = || above.get(..=depth).unwrap_or_default().join(&b'/');
+            // From the directory above, unless there is a link: from the root each time, a path of a
+            // thousand names would cost a million look-ups.
+            let found = place.open_child(name);
+            let found = match found {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.root.open_in_root(&path())
+                }
+                found => found,
+            };
+            place = match found {
                 Ok(found) => found,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match place.make_directory(name, IMPLIED_MODE) {
@@ -278,7 +300,7 @@ impl Applier {
                     self.tally.inodes += 1;
                     self.tally.bytes += BLOCK;
                     if self.tally.implied.len() < MAX_IMPLIED {
-                        self.tally.implied.push(path);
+                        self.tally.implied.push(path());
                     }
                     let made = place.open_child(name).map_err(cannot("enter the directory of"))?;
                     made.set_self(0, 0, IMPLIED_MODE).map_err(cannot("create the directory of"))?;
@@ -294,8 +316,14 @@ impl Applier {
     }
 
     fn count(&mut self, attributes: &Attributes, bytes: u64) {
-        self.tally.uids.insert(attributes.uid);
-        self.tally.gids.insert(attributes.gid);
+        for (owners, owner) in
+            [(&mut self.tally.uids, attributes.uid), (&mut self.tally.gids, attributes.gid)]
+        {
+            owners.insert(owner);
+            if owners.len() > MAX_OWNERS {
+                owners.pop_first();
+            }
+        }
         self.tally.inodes += 1;
         self.tally.bytes += bytes;
     }

@@ -137,9 +137,11 @@ pub enum LayerError {
         /// The bound.
         limit: u64,
     },
-    /// The layer has more entries than allowed.
-    #[error("the layer has more than {limit} entries")]
-    TooManyEntries {
+    /// The layer has more of something than allowed.
+    #[error("the layer has more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
         /// The bound.
         limit: u64,
     },
@@ -215,7 +217,7 @@ impl Classify for LayerError {
             | Self::Entry { .. }
             | Self::TooLarge { .. }
             | Self::Bomb { .. }
-            | Self::TooManyEntries { .. } => Kind::Corrupt,
+            | Self::TooMany { .. } => Kind::Corrupt,
         }
     }
 }

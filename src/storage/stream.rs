@@ -32,13 +32,15 @@ pub struct Limits {
     pub max_expanded: u64,
     /// How many times larger than the blob the archive may be, beyond the first 64 MiB.
     pub max_ratio: u64,
-    /// Entries of the archive.
+    /// Entries of the archive, and files that they make.
     pub max_entries: u64,
+    /// Bytes in the paths of its directories, which are kept until its end.
+    pub max_paths: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_expanded: 64 << 30, max_ratio: 400, max_entries: 2_000_000 }
+        Self { max_expanded: 64 << 30, max_ratio: 400, max_entries: 2_000_000, max_paths: 64 << 20 }
     }
 }
 

@@ -39,6 +39,9 @@ const BLOCK: u64 = 512;
 /// The most that the extensions of one entry may take, in bytes.
 const MAX_EXTENSIONS: u32 = 1024 * 1024;
 
+/// The most that may stand before the content of an entry: header, extensions, a sparse map.
+const MAX_HEADER: u64 = 4 * 1024 * 1024;
+
 /// What an entry is, owned, so that the window can move on.
 struct Item {
     path: Vec<u8>,
@@ -56,7 +59,7 @@ struct Unpacking<'a> {
     stream: Stream<'a>,
     split: TarSplit,
     applier: Applier,
-    max_entries: u64,
+    limits: Limits,
 }
 
 /// Unpacks a layer beneath `root` and writes its tar-split.
@@ -73,7 +76,7 @@ pub(super) fn unpack(
 ) -> Result<(Totals, Tally), LayerError> {
     let stream = Stream::new(blob, compression, algorithms, *limits)?;
     let applier = Applier::new(root);
-    let mut unpacking = Unpacking { stream, split, applier, max_entries: limits.max_entries };
+    let mut unpacking = Unpacking { stream, split, applier, limits: *limits };
     unpacking.entries()?;
     unpacking.rest()?;
     let Unpacking { stream, split, applier, .. } = unpacking;
@@ -97,7 +100,12 @@ impl Unpacking<'_> {
             let event = parser.parse(self.stream.window())?;
             let (consumed, item) = match event {
                 ParseEvent::NeedData { min_bytes } => {
-                    if self.stream.need(min_bytes)? {
+                    // Who has what is asked for and asks again needs more than that: a sparse map
+                    // whose line has no end would otherwise be asked for, for ever.
+                    let more = min_bytes.max(self.stream.window().len() + 1);
+                    let wanted = u64::try_from(more).unwrap_or(u64::MAX);
+                    self.check(wanted, "bytes before the content of an entry", MAX_HEADER)?;
+                    if self.stream.need(more)? {
                         continue;
                     }
                     // Some writers leave out the end marker, and some half of it.
@@ -119,11 +127,17 @@ impl Unpacking<'_> {
             self.raw(consumed)?;
             let Some(item) = item else { continue };
             entries += 1;
-            if entries > self.max_entries {
-                return Err(LayerError::TooManyEntries { limit: self.max_entries });
-            }
+            self.check(entries, "entries", self.limits.max_entries)?;
             self.entry(&item)?;
+            // One entry can imply two thousand directories.
+            self.check(self.applier.tally.inodes, "files", self.limits.max_entries)?;
+            let names = "bytes in the paths of its directories";
+            self.check(self.applier.directory_bytes, names, self.limits.max_paths)?;
         }
+    }
+
+    fn check(&self, count: u64, what: &'static str, limit: u64) -> Result<(), LayerError> {
+        if count > limit { Err(LayerError::TooMany { what, limit }) } else { Ok(()) }
     }
 
     /// What follows the end marker belongs to the layer's digest as well.

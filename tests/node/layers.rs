@@ -39,7 +39,12 @@ fn place() -> Place {
 
 impl Place {
     fn unpack(&self, blob: &[u8], compression: Compression) -> Result<PathBuf, LayerError> {
-        let limits = Limits { max_expanded: 200 << 20, max_ratio: 50, max_entries: 1000 };
+        let limits = Limits {
+            max_expanded: 200 << 20,
+            max_ratio: 50,
+            max_entries: 1000,
+            ..Limits::default()
+        };
         match self.store.stage().unwrap().unpack(&mut &*blob, compression, &limits) {
             Ok(layer) => {
                 let ids = self.store.commit_layers(vec![LayerCommit::New(Box::new(layer))]);
@@ -268,7 +273,7 @@ fn a_layer_that_grows_without_end_is_stopped() {
         many = many.file(&number.to_string(), 0o644, b"");
     }
     let error = place.unpack(&many.finish(), Compression::Plain).unwrap_err();
-    assert!(matches!(error, LayerError::TooManyEntries { .. }), "{error:?}");
+    assert!(matches!(error, LayerError::TooMany { what: "entries", .. }), "{error:?}");
     let long = vec![b'x'; 2 << 20];
     let extension = Entry { path: b"x", pax: vec![("comment", &long)], ..Entry::default() };
     let error = place.unpack(&Tar::new().entry(&extension).finish(), Compression::Plain);

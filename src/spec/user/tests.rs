@@ -103,6 +103,8 @@ fn a_user_without_a_line_gets_one_that_adds_no_other() {
     };
     assert_eq!(line("web", None), None);
     assert_eq!(line("77", None).unwrap(), "77:x:77:0:77 user:/:/sbin/nologin");
+    // A line that begins with a sign is an instruction to nss_compat.
+    assert_eq!(line("+77", None).unwrap(), "77:x:77:0:77 user:/:/sbin/nologin");
     assert_eq!(line("77:88", Some("/h")).unwrap(), "77:x:77:88:77 user:/h:/sbin/nologin");
     for home in ["/h:/bin/sh", "/h\nroot2:x:0:0::/:/bin/sh"] {
         assert_eq!(line("77", Some(home)).unwrap(), "77:x:77:0:77 user:/:/sbin/nologin");
