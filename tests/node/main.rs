@@ -32,6 +32,7 @@ mod exec;
 mod explain;
 mod hooks;
 mod host_ports;
+mod hostile;
 mod image_volumes;
 mod layers;
 mod limits;

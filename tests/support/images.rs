@@ -158,7 +158,8 @@ fn number(value: u64, width: usize) -> Vec<u8> {
     bytes
 }
 
-fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
+/// A record of a PAX extension.
+pub fn pax_record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {

@@ -56,28 +56,44 @@ pub(crate) fn payload_at_tag(
     key: &Key,
     payload: &[u8],
 ) {
+    let layer = signature_layer(registry, key, payload);
+    at_tag(registry, repository, digest, &signature_manifest(registry, &[layer]));
+}
+
+/// A payload as a layer, with its signature beside it.
+pub(crate) fn signature_layer(registry: &TestRegistry, key: &Key, payload: &[u8]) -> Value {
     let mut layer =
         blob(registry, "application/vnd.dev.cosign.simplesigning.v1+json", payload.to_vec());
     layer["annotations"] = json!(keys::annotations(key, payload));
-    let config = blob(registry, media_type::OCI_CONFIG, b"{}".to_vec());
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
-        "config": config, "layers": [layer],
-    });
-    let tag = format!("sha256-{}.sig", digest.hex());
-    let manifest = manifest.to_string();
-    registry.put_manifest(repository, Some(&tag), media_type::OCI_MANIFEST, manifest);
+    layer
 }
 
-/// Signs a manifest as cosign 3 does: a bundle in a manifest that refers to it.
+/// The manifest that holds signatures.
+pub(crate) fn signature_manifest(registry: &TestRegistry, layers: &[Value]) -> Value {
+    let config = blob(registry, media_type::OCI_CONFIG, b"{}".to_vec());
+    json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": config, "layers": layers,
+    })
+}
+
+/// Puts a document where cosign 2 puts the signatures of a manifest.
+pub(crate) fn at_tag(registry: &TestRegistry, repository: &str, digest: &Digest, document: &Value) {
+    let tag = format!("sha256-{}.sig", digest.hex());
+    let kind = document["mediaType"].as_str().unwrap_or(media_type::OCI_MANIFEST);
+    registry.put_manifest(repository, Some(&tag), kind, document.to_string());
+}
+
+/// Signs a manifest as cosign 3 does: a bundle in a manifest that refers to it. Gives the digests of
+/// both.
 pub(crate) fn sign_by_referrer(
     registry: &TestRegistry,
     repository: &str,
     digest: &Digest,
     key: &Key,
-) {
+) -> (Digest, Digest) {
     let bundle = keys::bundle(key, &keys::statement(keys::SIGN, &digest.to_string()));
-    refer(registry, repository, digest, bundle, &json!({}));
+    bundle_by_referrer(registry, repository, digest, bundle)
 }
 
 /// Puts a bundle that says something else beside a manifest, as cosign 3 does. Gives the digest of
@@ -93,7 +109,7 @@ pub(crate) fn attest_by_referrer(
         "dev.sigstore.bundle.content": "dsse-envelope",
         "dev.sigstore.bundle.predicateType": predicate_type,
     });
-    refer(registry, repository, digest, bundle, &annotations)
+    refer(registry, repository, digest, bundle, &annotations).1
 }
 
 /// Puts envelopes at the `.att` tag of a manifest, as cosign 2 does.
@@ -120,15 +136,26 @@ pub(crate) fn attest_at_tag(
     registry.put_manifest(repository, Some(&tag), media_type::OCI_MANIFEST, manifest);
 }
 
-/// Puts a bundle into a manifest that refers to another one.
+/// Puts a bundle into a manifest that refers to `digest`, whatever it is about. Gives the digests of
+/// both.
+pub(crate) fn bundle_by_referrer(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    bundle: Vec<u8>,
+) -> (Digest, Digest) {
+    refer(registry, repository, digest, bundle, &json!({}))
+}
+
+/// The same, with annotations.
 fn refer(
     registry: &TestRegistry,
     repository: &str,
     digest: &Digest,
     bundle: Vec<u8>,
     annotations: &Value,
-) -> Digest {
-    let bundle_digest = Digest::sha256(&bundle);
+) -> (Digest, Digest) {
+    let of_bundle = Digest::sha256(&bundle);
     let layer = blob(registry, BUNDLE, bundle);
     let config = blob(registry, media_type::OCI_EMPTY, b"{}".to_vec());
     let subject = json!({
@@ -138,11 +165,12 @@ fn refer(
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "artifactType": BUNDLE,
         "config": config, "layers": [layer], "subject": subject, "annotations": annotations,
     });
-    registry.put_manifest(repository, None, media_type::OCI_MANIFEST, manifest.to_string());
-    bundle_digest
+    let kind = media_type::OCI_MANIFEST;
+    (registry.put_manifest(repository, None, kind, manifest.to_string()), of_bundle)
 }
 
-fn blob(registry: &TestRegistry, media_type: &str, bytes: Vec<u8>) -> Value {
+/// Serves a blob, and gives its descriptor.
+pub(crate) fn blob(registry: &TestRegistry, media_type: &str, bytes: Vec<u8>) -> Value {
     let size = bytes.len();
     let digest = registry.put_blob(bytes);
     json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
