@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm bench quickstart ci
+.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -25,6 +25,9 @@ conformance-vm: build ## what needs AppArmor, SELinux, systemd or cgroup v2, in 
 
 bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock
 	tests/bench/run.sh $(SOCKET)
+
+fuzz: ## one fuzz target for so long, as TARGET=layer SECONDS=600
+	tests/fuzz/run.sh $(TARGET) $(SECONDS)
 
 quickstart: ## a signed image is pulled and run as a pod, an unsigned one is refused
 	tests/quickstart/run.sh

@@ -18,6 +18,9 @@ mod collect;
 mod conf;
 mod counters;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_ports;
 mod plugin;
 mod result;

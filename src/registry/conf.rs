@@ -240,6 +240,13 @@ struct VersionOneList {
     registries: Vec<String>,
 }
 
+/// What one file says.
+#[cfg(feature = "fuzzing")]
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Conf, RegistryError> {
+    let mut conf = Conf::default();
+    add(&mut conf, path, bytes, Version::Any).map(|()| conf)
+}
+
 /// Adds what one file says; a later file's word on a prefix, a list or an alias counts.
 fn add(conf: &mut Conf, path: &Path, bytes: &[u8], version: Version) -> Result<(), RegistryError> {
     let fault = |fault: String| RegistryError::Configuration { path: path.to_owned(), fault };

@@ -149,7 +149,11 @@ struct Auth {
     identitytoken: String,
 }
 
-fn find(path: &Path, bytes: &[u8], physical: &Reference) -> Result<Option<Login>, RegistryError> {
+pub(super) fn find(
+    path: &Path,
+    bytes: &[u8],
+    physical: &Reference,
+) -> Result<Option<Login>, RegistryError> {
     let fault = |fault: String| RegistryError::Configuration { path: path.to_owned(), fault };
     // The parser's own message can quote the text it stumbled over: that may be a password.
     let document: Document = serde_json::from_slice(bytes).map_err(|error| {

@@ -198,14 +198,14 @@ async fn follow_sizes(request: &Attach, sizes: Option<mpsc::Receiver<TerminalSiz
 
 /// Looks for the keys that detach, which may come in one piece or each by itself.
 #[derive(Debug, Default)]
-struct DetachKeys {
+pub(super) struct DetachKeys {
     /// Whether the last byte was the first key, which is held back until the next.
     begun: bool,
 }
 
 impl DetachKeys {
     /// Gives what is to be handed on, and whether the client leaves after it.
-    fn take(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
         let [first, second] = DETACH;
         let mut handed_on = Vec::with_capacity(bytes.len() + 1);
         for byte in bytes {

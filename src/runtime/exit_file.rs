@@ -109,7 +109,7 @@ impl Runtime {
         let metadata = file.metadata().map_err(|source| file_error(&path, source))?;
         let nanoseconds =
             i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-        let code = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        let code = code(&bytes);
         let finished = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok();
         let (Some(code), Some(finished)) = (code, finished) else {
             return Err(RuntimeError::ExitFile { path });
@@ -169,4 +169,8 @@ impl Exits {
 
 fn file_error(path: &Path, source: io::Error) -> RuntimeError {
     RuntimeError::File { path: path.to_owned(), source }
+}
+/// The exit code in a monitor's file.
+pub(super) fn code(bytes: &[u8]) -> Option<i32> {
+    std::str::from_utf8(bytes).ok()?.trim().parse().ok()
 }

@@ -70,7 +70,7 @@ impl Runtime {
     }
 }
 
-fn parse(bytes: &[u8]) -> Features {
+pub(super) fn parse(bytes: &[u8]) -> Features {
     let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
         return Features::default();
     };

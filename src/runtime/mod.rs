@@ -18,6 +18,9 @@ mod exec;
 mod exec_sync;
 mod exit_file;
 mod features;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 mod log;
 mod monitor;

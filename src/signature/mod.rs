@@ -10,6 +10,9 @@
 pub mod attachment;
 pub mod bundle;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key;
 pub mod openpgp;
 pub mod sigstore;

@@ -9,6 +9,9 @@
 
 mod command;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod negotiate;
 mod pipe;

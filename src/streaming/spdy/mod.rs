@@ -6,6 +6,8 @@
 
 mod dictionary;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod headers;
 mod read;
 mod streams;
