@@ -23,6 +23,13 @@ pub(crate) type Read<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 #[serde(try_from = "String")]
 pub(crate) struct Inline(pub(crate) Vec<u8>);
 
+impl Inline {
+    /// The bytes.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
 impl TryFrom<String> for Inline {
     type Error = base64::DecodeError;
 

@@ -3,6 +3,7 @@
 //! It is kept as parts, because it is printed, written into records and asked for by programs. All
 //! of it is proven; what a signature only claims is not here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -62,6 +63,22 @@ pub enum Signer {
         /// The key's file, one of these files, or the member of the policy that carries it.
         keyring: String,
     },
+    /// The owner of a certificate.
+    Certificate(Box<Certificate>),
+}
+
+/// What a proven certificate says of its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// The owner's names: e-mail addresses, URIs, host names.
+    pub subjects: Vec<String>,
+    /// The identity provider where the owner logged in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// What the authority says of a CI job, under the words of a policy.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<&'static str, String>,
 }
 
 /// A time that somebody vouches for.
@@ -82,6 +99,8 @@ pub enum TimeSource {
     Log,
     /// The signer, and nobody else.
     Signer,
+    /// A time stamp authority (RFC 3161).
+    TimestampAuthority,
 }
 
 /// An entry of a transparency log.
@@ -131,8 +150,21 @@ impl fmt::Display for Signer {
             Self::OpenPgp { fingerprint, keyring } => {
                 write!(out, "the key {fingerprint} in {keyring}")
             }
+            Self::Certificate(certificate) => {
+                let Certificate { subjects, issuer, claims: _ } = certificate.as_ref();
+                out.write_str(&quoted(subjects))?;
+                issuer.as_ref().map_or(Ok(()), |issuer| write!(out, " of {issuer:?}"))
+            }
         }
     }
+}
+
+/// Texts of strangers in a sentence.
+pub(crate) fn quoted(texts: &[String]) -> String {
+    let short = |text: &String| text.chars().take(200).collect::<String>();
+    let shown: Vec<String> =
+        texts.iter().take(5).map(|text| format!("{:?}", short(text))).collect();
+    shown.join(" ")
 }
 
 fn rfc3339<S: Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {

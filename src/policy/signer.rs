@@ -4,13 +4,15 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use crate::oci::digest::Digest;
+use crate::policy::fulcio::Fulcio;
 use crate::policy::json::Fault;
 use crate::policy::json::Members;
 use crate::policy::json::Part;
-use crate::policy::keys::Inline;
 use crate::policy::keys::Keys;
 use crate::policy::keys::Read;
 use crate::policy::keys::Sources;
+use crate::policy::pki::Pki;
+use crate::policy::proof::Certificate;
 use crate::policy::proof::Proof;
 use crate::policy::proof::ProvenEntry;
 use crate::policy::proof::ProvenTime;
@@ -19,10 +21,16 @@ use crate::policy::proof::TimeSource;
 use crate::policy::proof::What;
 use crate::signature::SignatureError;
 use crate::signature::bundle::Bundle;
+use crate::signature::certificate;
+use crate::signature::certificate::Authorities;
 use crate::signature::key::PublicKey;
+use crate::signature::keyless;
+use crate::signature::pki;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::simple_signing::Payload;
+use crate::signature::statement;
 use crate::signature::transparency::LogEntry;
+use crate::signature::trust::Trust;
 
 /// Who must have signed.
 #[derive(Debug)]
@@ -30,19 +38,30 @@ pub(crate) enum Signers {
     /// The owner of one of these keys; if logs are named, one of them must have seen it.
     Keys { keys: Keys, logs: Option<Keys> },
     /// Someone with a short-lived certificate of a Fulcio.
-    Fulcio,
-    /// Someone with a certificate of a certificate authority.
-    Pki,
+    Fulcio(Fulcio),
+    /// Someone with a certificate of an ordinary authority.
+    Pki(Pki),
 }
 
 /// Signers of whom everything that is needed is at hand.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ready<'a> {
-    signers: &'a Keys,
-    keys: &'a [PublicKey],
-    log_names: Option<&'a Keys>,
-    logs: &'a [PublicKey],
+    by: By<'a>,
     now: SystemTime,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum By<'a> {
+    Keys(&'a Keys, &'a [PublicKey], Logs<'a>),
+    Fulcio(&'a Fulcio, &'a Trust),
+    Pki(&'a Pki, &'a Authorities),
+}
+
+/// The logs of which one must have seen a signature by a key; none are asked for if there are none.
+#[derive(Debug, Clone, Copy)]
+struct Logs<'a> {
+    names: Option<&'a Keys>,
+    keys: &'a [PublicKey],
 }
 
 /// The members of a requirement that name its signers, unread.
@@ -74,14 +93,15 @@ impl<'a> Named<'a> {
         if let Some(fault) = self.conflict() {
             return Err(part.fault(fault));
         }
-        let logs = self.logs.load(read).map_err(|fault| part.fault(fault))?.map(Keys::of_logs);
-        if let Some(fulcio) = self.fulcio {
-            return parse_fulcio(&fulcio).map(|()| Signers::Fulcio);
+        let Self { keys, fulcio, logs, pki } = self;
+        if let Some(fulcio) = fulcio {
+            return Fulcio::parse(&fulcio, logs, part, read).map(Signers::Fulcio);
         }
-        if let Some(pki) = self.pki {
-            return parse_pki(&pki).map(|()| Signers::Pki);
+        if let Some(pki) = pki {
+            return Pki::parse(&pki, read).map(Signers::Pki);
         }
-        let keys = self.keys.load(read).map_err(|fault| part.fault(fault))?;
+        let logs = logs.load(read).map_err(|fault| part.fault(fault))?.map(Keys::of_logs);
+        let keys = keys.load(read).map_err(|fault| part.fault(fault))?;
         let keys = keys.ok_or_else(|| part.fault("no signer is named"))?;
         Ok(Signers::Keys { keys, logs })
     }
@@ -93,8 +113,6 @@ impl<'a> Named<'a> {
             Some(format!("exactly one of {}, fulcio and pki must be specified", keys.list()))
         } else if logs.used() > 1 {
             Some(format!("at most one of {} may be specified", logs.list()))
-        } else if fulcio.is_some() && logs.used() == 0 {
-            Some(format!("one of {} must be specified if fulcio is used", logs.list()))
         } else if pki.is_some() && logs.used() > 0 {
             Some(format!("{} are not supported for pki", logs.list()))
         } else {
@@ -106,31 +124,22 @@ impl<'a> Named<'a> {
 impl Signers {
     /// The signers, or what is missing.
     pub(crate) fn ready(&self, now: SystemTime) -> Result<Ready<'_>, String> {
-        let (signers, log_names) = match self {
-            Self::Keys { keys, logs } => (keys, logs.as_ref()),
-            Self::Fulcio => return Err(not_built("keyless signatures (fulcio)")),
-            Self::Pki => return Err(not_built("signatures with certificates (pki)")),
+        let by = match self {
+            Self::Keys { keys, logs } => {
+                let log_keys = logs.as_ref().map_or(Ok(&[] as &[PublicKey]), Keys::usable)?;
+                let logs = Logs { names: logs.as_ref(), keys: log_keys };
+                By::Keys(keys, keys.usable()?, logs)
+            }
+            Self::Fulcio(fulcio) => By::Fulcio(fulcio, fulcio.trust()?),
+            Self::Pki(pki) => By::Pki(pki, pki.authorities()?),
         };
-        let logs = log_names.map_or(Ok(&[] as &[PublicKey]), Keys::usable)?;
-        Ok(Ready { signers, keys: signers.usable()?, log_names, logs, now })
+        Ok(Ready { by, now })
     }
 
     /// What is missing though the policy names it: files that cannot be used.
     pub(crate) fn fault(&self) -> Option<String> {
-        match self {
-            Self::Keys { .. } => self.ready(UNIX_EPOCH).err(),
-            Self::Fulcio | Self::Pki => None,
-        }
+        self.ready(UNIX_EPOCH).err()
     }
-
-    /// Whether a signature could satisfy them.
-    pub(crate) fn can_be_satisfied(&self) -> bool {
-        matches!(self, Self::Keys { .. })
-    }
-}
-
-fn not_built(what: &str) -> String {
-    format!("{what} are not supported by this version yet")
 }
 
 impl Ready<'_> {
@@ -139,15 +148,51 @@ impl Ready<'_> {
         &self,
         signature: &SimpleSigning,
     ) -> Result<(Payload, Proof), SignatureError> {
-        let proven = signature.verify(self.keys, self.logs)?;
-        let proof = self.proof(What::Signature, proven.key, proven.entry.as_ref());
-        Ok((proven.payload, proof))
+        let what = What::Signature;
+        match self.by {
+            By::Keys(names, keys, logs) => {
+                let proven = signature.verify(keys, logs.keys)?;
+                let key = names.name(proven.key);
+                Ok((proven.payload, self.by_key(what, key, logs, proven.entry)))
+            }
+            By::Fulcio(fulcio, trust) => {
+                let (payload, proven) = keyless::verify_signature(signature, trust)?;
+                fulcio.accepts(&proven.certificate).map_err(SignatureError::OtherSigner)?;
+                Ok((payload, by_fulcio(what, proven)))
+            }
+            By::Pki(pki, authorities) => {
+                let (payload, proven) = pki::verify_signature(signature, authorities, self.now)?;
+                pki.accepts(&proven).map_err(SignatureError::OtherSigner)?;
+                Ok((payload, by_certificate(what, proven.certificate)))
+            }
+        }
     }
 
     /// Proves that a bundle is an image signature of `digest`.
     pub(crate) fn bundle(&self, bundle: &Bundle, digest: &Digest) -> Result<Proof, SignatureError> {
-        let proven = bundle.verify(self.keys, self.logs, digest)?;
-        Ok(self.proof(What::Bundle, proven.key, proven.entry.as_ref()))
+        let proof = self.statement(What::Bundle, bundle)?;
+        bundle.says(statement::SIGN, digest)?;
+        Ok(proof)
+    }
+
+    /// Proves by whom the statement in a bundle is, whatever it says, and of what.
+    fn statement(&self, what: What, bundle: &Bundle) -> Result<Proof, SignatureError> {
+        match self.by {
+            By::Keys(names, keys, logs) => {
+                let proven = bundle.verify(keys, logs.keys)?;
+                Ok(self.by_key(what, names.name(proven.key), logs, proven.entry))
+            }
+            By::Fulcio(fulcio, trust) => {
+                let proven = keyless::verify_bundle(bundle, trust)?;
+                fulcio.accepts(&proven.certificate).map_err(SignatureError::OtherSigner)?;
+                Ok(by_fulcio(what, proven))
+            }
+            By::Pki(pki, authorities) => {
+                let proven = pki::verify_bundle(bundle, authorities, self.now)?;
+                pki.accepts(&proven).map_err(SignatureError::OtherSigner)?;
+                Ok(by_certificate(what, proven.certificate))
+            }
+        }
     }
 
     /// Proves that a bundle says `what`, a predicate type, of `digest`.
@@ -157,14 +202,20 @@ impl Ready<'_> {
         what: &str,
         digest: &Digest,
     ) -> Result<Proof, SignatureError> {
-        let proven = bundle.says(what, self.keys, self.logs, digest)?;
-        Ok(self.proof(What::Attestation, proven.key, proven.entry.as_ref()))
+        let proof = self.statement(What::Attestation, bundle)?;
+        bundle.says(what, digest)?;
+        Ok(proof)
     }
 
     /// Who must have signed, for "not by …".
     pub(crate) fn described(&self) -> String {
-        let mut text = self.signers.one_of();
-        if self.keys.iter().any(PublicKey::is_ed25519) {
+        let (names, keys) = match self.by {
+            By::Keys(names, keys, _) => (names, keys),
+            By::Fulcio(fulcio, _) => return fulcio.described(),
+            By::Pki(pki, _) => return pki.described(),
+        };
+        let mut text = names.one_of();
+        if keys.iter().any(PublicKey::is_ed25519) {
             text.push_str(
                 " (Ed25519ph, in which cosign signs with Ed25519 keys, is not supported)",
             );
@@ -172,13 +223,13 @@ impl Ready<'_> {
         text
     }
 
-    fn proof(&self, what: What, key: usize, entry: Option<&LogEntry>) -> Proof {
+    fn by_key(&self, what: What, key: &str, logs: Logs<'_>, entry: Option<LogEntry>) -> Proof {
         let mut proof = Proof::of(what);
-        proof.signer = Some(Signer::Key { key: self.signers.name(key).to_owned() });
+        proof.signer = Some(Signer::Key { key: key.to_owned() });
         let Some(entry) = entry else {
             return proof;
         };
-        let log = self.log_names.map_or("", |logs| logs.name(entry.log)).to_owned();
+        let log = logs.names.map_or("", |logs| logs.name(entry.log)).to_owned();
         proof.entries.push(ProvenEntry { log, index: entry.index });
         if let Some(time) = entry.time {
             proof.times.push(ProvenTime { time, source: TimeSource::Log });
@@ -192,40 +243,21 @@ impl Ready<'_> {
     }
 }
 
-fn parse_fulcio(part: &Part<'_>) -> Result<(), Fault> {
-    let mut members = part.members()?;
-    let path = members.take::<String>("caPath")?.is_some_and(|path| !path.is_empty());
-    let data = members.take::<Inline>("caData")?.is_some();
-    let issuer = members.take::<String>("oidcIssuer")?.unwrap_or_default();
-    let email = members.take::<String>("subjectEmail")?.unwrap_or_default();
-    members.end()?;
-    if path == data {
-        return Err(part.fault("exactly one of caPath and caData must be specified"));
-    }
-    if issuer.is_empty() || email.is_empty() {
-        return Err(part.fault("oidcIssuer and subjectEmail must be specified"));
-    }
-    Ok(())
+fn by_certificate(what: What, certificate: certificate::Certificate) -> Proof {
+    let subjects = certificate.subjects().into_iter().map(str::to_owned).collect();
+    let certificate::Certificate { issuer, claims, .. } = certificate;
+    let mut proof = Proof::of(what);
+    proof.signer = Some(Signer::Certificate(Box::new(Certificate { subjects, issuer, claims })));
+    proof
 }
 
-fn parse_pki(part: &Part<'_>) -> Result<(), Fault> {
-    let mut members = part.members()?;
-    let roots_path = members.take::<String>("caRootsPath")?.is_some_and(|path| !path.is_empty());
-    let roots_data = members.take::<Inline>("caRootsData")?.is_some();
-    let path = members.take::<String>("caIntermediatesPath")?.is_some_and(|path| !path.is_empty());
-    let data = members.take::<Inline>("caIntermediatesData")?.is_some();
-    let email = members.take::<String>("subjectEmail")?.unwrap_or_default();
-    let host = members.take::<String>("subjectHostname")?.unwrap_or_default();
-    members.end()?;
-    if roots_path == roots_data {
-        return Err(part.fault("exactly one of caRootsPath and caRootsData must be specified"));
-    }
-    if path && data {
-        let fault = "caIntermediatesPath and caIntermediatesData cannot be used simultaneously";
-        return Err(part.fault(fault));
-    }
-    if email.is_empty() && host.is_empty() {
-        return Err(part.fault("at least one of subjectEmail, subjectHostname must be specified"));
-    }
-    Ok(())
+fn by_fulcio(what: What, proven: keyless::Proven) -> Proof {
+    let keyless::Proven { certificate, entries, logged, stamped } = proven;
+    let mut proof = by_certificate(what, certificate);
+    let times =
+        |times: Vec<i64>, source| times.into_iter().map(move |time| ProvenTime { time, source });
+    proof.times.extend(times(stamped, TimeSource::TimestampAuthority));
+    proof.times.extend(times(logged, TimeSource::Log));
+    proof.entries = entries.into_iter().map(|(log, index)| ProvenEntry { log, index }).collect();
+    proof
 }

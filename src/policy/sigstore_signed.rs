@@ -56,11 +56,6 @@ impl SigstoreSigned {
         Ok(Self { signers: named.load(part, read)?, identity })
     }
 
-    /// Whether signatures must be looked for.
-    pub(crate) fn needs_evidence(&self) -> bool {
-        self.signers.can_be_satisfied()
-    }
-
     /// Why it refuses every image, if it does.
     pub(crate) fn fault(&self) -> Option<String> {
         self.signers.fault()

@@ -1,6 +1,7 @@
 //! What an administrator writes, what an attacker tries, and the words in between.
 
 mod attested;
+mod keyless;
 mod language;
 mod signed_by;
 
@@ -382,21 +383,6 @@ fn a_key_that_cannot_be_used_refuses_everything_and_is_a_fault() {
     assert!(node.judge(empty, &signed).unwrap_err().contains("cannot be used: not a PEM file"));
     let log = by_shop(r#","rekorPublicKeyPath":"/keys/none.pub""#);
     check(node.judge(&log, &node.logged()), fault);
-}
-
-#[test]
-fn what_is_not_built_is_refused_and_says_so() {
-    let node = Node::new();
-    let signed = node.signed(&node.shop, IMAGE, DIGEST);
-    let fulcio = r#"{"caData":"AAAA","oidcIssuer":"https://i","subjectEmail":"a@b.c"}"#;
-    for requirement in [
-        format!(r#"{{"type":"sigstoreSigned","fulcio":{fulcio},"rekorPublicKeyData":"AAAA"}}"#),
-        r#"{"type":"sigstoreSigned","pki":{"caRootsData":"AAAA","subjectEmail":"a@b.c"}}"#
-            .to_owned(),
-    ] {
-        let error = node.judge(&requirement, &signed).unwrap_err();
-        assert!(error.contains("not supported by this version yet"), "{error}");
-    }
 }
 
 #[test]

@@ -83,14 +83,16 @@ impl Verdict {
     }
 
     /// Whether it is the same at any time: it allows the image, and what it follows from are keys,
-    /// which have no time.
+    /// which have no time, and certificates judged at a time that is proven.
     #[must_use]
     pub fn is_timeless(&self) -> bool {
         let timeless = |proof: &Proof| {
             proof.remarks.is_empty()
                 && match &proof.signer {
                     None => proof.what == What::Nothing,
-                    Some(signer) => matches!(signer, Signer::Key { .. }),
+                    Some(Signer::Key { .. }) => true,
+                    Some(Signer::Certificate(_)) => !proof.times.is_empty(),
+                    Some(Signer::OpenPgp { .. }) => false,
                 }
         };
         self.allows() && self.proofs().all(timeless)

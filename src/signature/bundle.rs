@@ -11,6 +11,7 @@ use sigstore_verify::types::bundle::VerificationMaterialContent;
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::SignatureError;
+use crate::signature::certificate;
 use crate::signature::key::PublicKey;
 use crate::signature::statement;
 use crate::signature::statement::Statement;
@@ -20,7 +21,7 @@ use crate::signature::transparency::LogEntry;
 /// A bundle as found: nothing in it is proven.
 #[derive(Debug)]
 pub struct Bundle {
-    parsed: Parsed,
+    pub(super) parsed: Parsed,
 }
 
 /// What a true bundle says.
@@ -58,34 +59,13 @@ impl Bundle {
         statement::parse(self.envelope()?)
     }
 
-    /// Proves with one of `keys` that `digest` is signed as an image; and, if `logs` are given,
-    /// that one of these logs has seen this very signature.
+    /// Proves the bundle with one of `keys`; and, if `logs` are given, that one of these logs has
+    /// seen this very signature. What its statement says is for the caller to judge.
     ///
     /// # Errors
     ///
     /// [`SignatureError`] says what does not hold.
-    pub fn verify(
-        &self,
-        keys: &[PublicKey],
-        logs: &[PublicKey],
-        digest: &Digest,
-    ) -> Result<Proven, SignatureError> {
-        self.says(statement::SIGN, keys, logs, digest)
-    }
-
-    /// Proves that the owner of one of `keys` says `what`, a predicate type, of `digest`; and, if
-    /// `logs` are given, that one of these logs has seen this very signature.
-    ///
-    /// # Errors
-    ///
-    /// [`SignatureError`] says what does not hold.
-    pub fn says(
-        &self,
-        what: &str,
-        keys: &[PublicKey],
-        logs: &[PublicKey],
-        digest: &Digest,
-    ) -> Result<Proven, SignatureError> {
+    pub fn verify(&self, keys: &[PublicKey], logs: &[PublicKey]) -> Result<Proven, SignatureError> {
         let envelope = self.envelope()?;
         if !matches!(
             self.parsed.verification_material.content,
@@ -99,17 +79,42 @@ impl Bundle {
             .enumerate()
             .find(|(_, key)| key.verifies(&signed, envelope.signature.sig.as_bytes()))
             .ok_or(SignatureError::NotByAnyKey)?;
-        self.statement()?.says(what, digest)?;
         let entry = if logs.is_empty() {
             None
         } else {
-            let entry = transparency::verify_bundle(&self.parsed, logs, key, digest);
+            let subject = self.statement()?.first_subject()?;
+            let entry = transparency::verify_bundle(&self.parsed, logs, key, subject);
             Some(entry.map_err(SignatureError::Log)?)
         };
         Ok(Proven { key: index, entry })
     }
 
-    fn envelope(&self) -> Result<&DsseEnvelope, SignatureError> {
+    /// Requires that the statement, which the caller has proven, says `what`, a predicate type, of
+    /// `digest`.
+    ///
+    /// # Errors
+    ///
+    /// [`SignatureError`] says what it is instead.
+    pub fn says(&self, what: &str, digest: &Digest) -> Result<(), SignatureError> {
+        self.statement()?.says(what, digest)
+    }
+
+    /// The certificates that it carries, the signer's first; none if it is by a key.
+    pub(super) fn certificates(&self) -> Vec<Vec<u8>> {
+        match &self.parsed.verification_material.content {
+            VerificationMaterialContent::Certificate(one) => {
+                vec![one.raw_bytes.as_bytes().to_vec()]
+            }
+            VerificationMaterialContent::X509CertificateChain { certificates } => certificates
+                .iter()
+                .take(certificate::LONGEST_CHAIN)
+                .map(|one| one.raw_bytes.as_bytes().to_vec())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn envelope(&self) -> Result<&DsseEnvelope, SignatureError> {
         match &self.parsed.content {
             SignatureContent::DsseEnvelope(envelope) => Ok(envelope),
             _ => Err(SignatureError::MessageSignature),

@@ -42,6 +42,27 @@ pub enum SignatureError {
     /// An annotation of cosign's is not what it writes.
     #[error("is malformed: the annotation {0} cannot be read")]
     Malformed(&'static str),
+    /// A signature by a key, where a certificate is asked for.
+    #[error("is by a key (without a certificate), and the policy asks for a certificate")]
+    NoCertificate,
+    /// A certificate that cannot be read, or says two things.
+    #[error("is malformed: its certificate: {0}")]
+    CertificateMalformed(String),
+    /// No trusted authority vouches for the certificate at the time of signing.
+    #[error("has a certificate that is not trusted: {0}")]
+    Chain(String),
+    /// There is no time that somebody trusted vouches for.
+    #[error("has no time that can be trusted: {0}")]
+    Time(String),
+    /// The owner of the certificate did not make it.
+    #[error("is not by the owner of its certificate, or was changed")]
+    NotByCertificate,
+    /// Something else in it does not hold.
+    #[error("is not true: {0}")]
+    Untrue(String),
+    /// It is true, and by somebody else than the policy asks for.
+    #[error("is by someone else: {0}")]
+    OtherSigner(String),
     /// A DSSE envelope around something else than an in-toto statement.
     #[error("is malformed: its payload type is {0:?}, not in-toto")]
     EnvelopeType(String),
@@ -77,6 +98,12 @@ pub enum LogFault {
     /// None of the log's keys signed the entry.
     #[error("cryptographic signature verification of Rekor SET failed")]
     NotByLog,
+    /// The log's promise does not hold.
+    #[error("cryptographic signature verification of Rekor SET failed: {0}")]
+    Promise(String),
+    /// An entry that nothing proves.
+    #[error("the bundle has a log entry with neither a promise nor a proof")]
+    Unproven,
     /// The entry of the log is malformed, or of a kind that is not made for images.
     #[error("the log's entry is not a hashedrekord 0.0.1")]
     Entry,

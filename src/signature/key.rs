@@ -48,7 +48,19 @@ impl PublicKey {
     /// [`KeyError`] when it is none, or one that is too weak or not supported.
     pub fn from_pem(bytes: &[u8]) -> Result<Self, KeyError> {
         let text = std::str::from_utf8(bytes).map_err(KeyError::NotText)?;
-        let der = DerPublicKey::from_pem(text).map_err(KeyError::Pem)?;
+        Self::new(DerPublicKey::from_pem(text).map_err(KeyError::Pem)?)
+    }
+
+    /// Reads a `SubjectPublicKeyInfo` in DER.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when it is none, or one that is too weak or not supported.
+    pub fn from_der(der: Vec<u8>) -> Result<Self, KeyError> {
+        Self::new(DerPublicKey::new(der))
+    }
+
+    fn new(der: DerPublicKey) -> Result<Self, KeyError> {
         let head = der.as_bytes().get(..32).unwrap_or_default();
         if head.windows(P521.len()).any(|window| window == P521) {
             return Err(KeyError::P521);

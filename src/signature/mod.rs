@@ -9,17 +9,21 @@
 
 pub mod attachment;
 pub mod bundle;
+pub mod certificate;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod key;
+pub mod keyless;
 pub mod openpgp;
+pub mod pki;
 pub mod sigstore;
 pub mod simple_signing;
 pub mod standalone;
 pub mod statement;
 pub mod transparency;
+pub mod trust;
 
 pub use error::SignatureError;
 
@@ -33,3 +37,7 @@ pub(crate) mod keys;
 #[cfg(test)]
 #[path = "../../tests/support/gpg.rs"]
 pub(crate) mod gpg;
+
+#[cfg(test)]
+#[path = "../../tests/support/keyless.rs"]
+pub(crate) mod fulcio;

@@ -23,6 +23,8 @@ pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 /// The annotation that holds the log's signed entry timestamp.
 pub const SET: &str = "dev.sigstore.cosign/bundle";
+/// The annotation that holds the certificates above it, as PEM.
+pub const CHAIN: &str = "dev.sigstore.cosign/chain";
 
 /// A signature as found: nothing in it is proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +56,7 @@ impl SimpleSigning {
     ///
     /// [`SignatureError`] says what does not hold.
     pub fn verify(&self, keys: &[PublicKey], logs: &[PublicKey]) -> Result<Proven, SignatureError> {
-        let annotation =
-            |name: &'static str| self.annotations.get(name).ok_or(SignatureError::Annotation(name));
-        let signature = BASE64.decode(annotation(SIGNATURE)?).map_err(SignatureError::Base64)?;
+        let signature = self.signature()?;
         let (index, key) = keys
             .iter()
             .enumerate()
@@ -66,10 +66,21 @@ impl SimpleSigning {
             None
         } else {
             let seen = transparency::Seen { key, signature: &signature, payload: &self.payload };
-            let entry = transparency::verify_set(annotation(SET)?.as_bytes(), logs, &seen);
+            let entry = transparency::verify_set(self.annotation(SET)?.as_bytes(), logs, &seen);
             Some(entry.map_err(|fault: LogFault| SignatureError::Log(fault))?)
         };
         Ok(Proven { payload: Payload::parse(&self.payload, Kind::Cosign)?, key: index, entry })
+    }
+
+    /// The bytes of the signature.
+    pub(super) fn signature(&self) -> Result<Vec<u8>, SignatureError> {
+        BASE64.decode(self.annotation(SIGNATURE)?).map_err(SignatureError::Base64)
+    }
+
+    /// An annotation that must be there.
+    pub(super) fn annotation(&self, name: &'static str) -> Result<&str, SignatureError> {
+        let found = self.annotations.get(name).ok_or(SignatureError::Annotation(name))?;
+        Ok(found)
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sigstore_verify::types::DsseEnvelope;
+use sigstore_verify::types::Sha256Hash;
 
 use crate::oci::digest::Algorithm;
 use crate::oci::digest::Digest;
@@ -59,6 +60,14 @@ pub fn parse(envelope: &DsseEnvelope) -> Result<Statement<'_>, SignatureError> {
 }
 
 impl Statement<'_> {
+    /// A digest that it is about.
+    pub(super) fn first_subject(&self) -> Result<Sha256Hash, SignatureError> {
+        let known = self.subject.iter().find_map(|subject| subject.digest.get("sha256"));
+        known
+            .and_then(|hex| Sha256Hash::from_hex(hex).ok())
+            .ok_or_else(|| SignatureError::Subject { signed: "of another algorithm".to_owned() })
+    }
+
     /// Requires that the statement says `what` of `digest`.
     ///
     /// # Errors

@@ -63,8 +63,8 @@ fn what_cosign_3_signs_is_true() {
     let digest: Digest = DIGEST.parse().unwrap();
     for of in ["cosign-p256", "cosign-p384", "cosign-rsa"] {
         let bundle = Bundle::parse(&read(&golden(of).join("bundle.json"))).unwrap();
-        bundle.verify(&[key(of)], &[], &digest).unwrap_or_else(|e| panic!("{of} {e}"));
-        let error = bundle.verify(&[key(of)], &[], &OTHER.parse().unwrap()).unwrap_err();
+        whole(&bundle, &[key(of)], &[], &digest).unwrap_or_else(|e| panic!("{of} {e}"));
+        let error = whole(&bundle, &[key(of)], &[], &OTHER.parse().unwrap()).unwrap_err();
         assert!(matches!(error, SignatureError::Subject { .. }), "{of}: {error}");
     }
 }
@@ -89,7 +89,7 @@ fn an_attestation_of_cosign_3_is_no_signature() {
     let bundle = read(&golden("cosign-p256/attestation-bundle.json"));
     let bundle = Bundle::parse(&bundle).unwrap();
     assert_eq!(bundle.claimed_predicate().as_deref(), Some(keys::SPDX));
-    let error = bundle.verify(&[key("cosign-p256")], &[], &DIGEST.parse().unwrap()).unwrap_err();
+    let error = whole(&bundle, &[key("cosign-p256")], &[], &DIGEST.parse().unwrap()).unwrap_err();
     assert!(matches!(error, SignatureError::Attestation(kind) if kind == keys::SPDX));
 }
 
@@ -129,7 +129,7 @@ fn a_touched_signature_is_not_true() {
         let touched = text.replacen("eyJfdHlwZSI6", "eyJfdHlwZCI6", 1);
         assert_ne!(touched, text);
         let bundle = Bundle::parse(touched.as_bytes()).unwrap();
-        let error = bundle.verify(&keys, &[], &DIGEST.parse().unwrap()).unwrap_err();
+        let error = whole(&bundle, &keys, &[], &DIGEST.parse().unwrap()).unwrap_err();
         assert!(matches!(error, SignatureError::NotByAnyKey), "{of}: {error}");
     }
 }
@@ -183,7 +183,7 @@ fn a_bundle_with_a_certificate_is_not_by_a_key() {
     let mut bundle: serde_json::Value = serde_json::from_str(&bundle.unwrap()).unwrap();
     bundle["verificationMaterial"] = serde_json::json!({ "certificate": { "rawBytes": "AAAA" } });
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
-    let error = bundle.verify(&[public(&key)], &[], &DIGEST.parse().unwrap()).unwrap_err();
+    let error = whole(&bundle, &[public(&key)], &[], &DIGEST.parse().unwrap()).unwrap_err();
     assert!(matches!(error, SignatureError::Certificate), "{error}");
 }
 
@@ -270,8 +270,8 @@ fn with_log(touch: impl Fn(&mut serde_json::Value)) -> Result<(), SignatureError
     touch(&mut bundle["verificationMaterial"]["tlogEntries"]);
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
     let digest = DIGEST.parse().unwrap();
-    bundle.verify(&[public(&key)], &[], &digest).unwrap();
-    let proven = bundle.verify(&[public(&key)], &[public(&log.key)], &digest)?;
+    whole(&bundle, &[public(&key)], &[], &digest).unwrap();
+    let proven = whole(&bundle, &[public(&key)], &[public(&log.key)], &digest)?;
     assert_eq!(proven.entry.unwrap().index, 0);
     Ok(())
 }
@@ -314,6 +314,18 @@ fn a_log_entry_for_another_bundle_is_not_accepted() {
     let other: serde_json::Value = serde_json::from_slice(&other).unwrap();
     bundle["verificationMaterial"] = other["verificationMaterial"].clone();
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
-    let error = bundle.verify(&[public(&key)], &[public(&log.key)], &digest).unwrap_err();
+    let error = whole(&bundle, &[public(&key)], &[public(&log.key)], &digest).unwrap_err();
     assert!(matches!(error, SignatureError::Log(LogFault::Bundle(_))), "{error}");
+}
+
+/// What a policy asks of a bundle by a key.
+fn whole(
+    bundle: &Bundle,
+    keys: &[PublicKey],
+    logs: &[PublicKey],
+    digest: &Digest,
+) -> Result<crate::signature::bundle::Proven, SignatureError> {
+    let proven = bundle.verify(keys, logs)?;
+    bundle.says(crate::signature::statement::SIGN, digest)?;
+    Ok(proven)
 }

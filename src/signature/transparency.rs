@@ -11,7 +11,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use sigstore_verify::PublicKeyVerificationPolicy;
 use sigstore_verify::Verifier;
-use sigstore_verify::trust_root::TrustedRoot;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::DerPublicKey;
 use sigstore_verify::types::Sha256Hash;
@@ -20,6 +19,7 @@ use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::error::LogFault;
 use crate::signature::key::PublicKey;
+use crate::signature::trust;
 
 /// Numbers above this are not the same in every JSON (RFC 8785 section 3.2.2.3).
 const SAFE_INTEGER: i64 = 1 << 53;
@@ -139,6 +139,23 @@ pub fn verify_set(set: &[u8], logs: &[PublicKey], seen: &Seen<'_>) -> Result<Log
     Ok(LogEntry { log, index: set.payload.log_index, time: Some(set.payload.integrated_time) })
 }
 
+/// A signed entry timestamp in the form of a bundle's log entry; nothing of it is verified.
+pub(super) fn set_as_entry(set: &[u8]) -> Result<serde_json::Value, LogFault> {
+    let Set { timestamp, payload } = strict_json::parse(set).map_err(LogFault::Json)?;
+    if payload.canonical().is_none() {
+        return Err(LogFault::NotByLog);
+    }
+    let id = Sha256Hash::from_hex(&payload.log_id).map_err(|_| LogFault::NotByLog)?;
+    Ok(serde_json::json!({
+        "logIndex": payload.log_index.to_string(),
+        "logId": { "keyId": id.to_base64() },
+        "kindVersion": { "kind": "hashedrekord", "version": "0.0.1" },
+        "integratedTime": payload.integrated_time.to_string(),
+        "inclusionPromise": { "signedEntryTimestamp": timestamp },
+        "canonicalizedBody": payload.body,
+    }))
+}
+
 /// The entry must be about this key, this signature and this payload.
 fn verify_entry(body: &[u8], seen: &Seen<'_>) -> Result<(), LogFault> {
     let entry: HashedRekord = strict_json::parse(body).map_err(|_| LogFault::Entry)?;
@@ -173,7 +190,7 @@ pub fn verify_bundle(
     bundle: &Bundle,
     logs: &[PublicKey],
     key: &PublicKey,
-    subject: &Digest,
+    subject: Sha256Hash,
 ) -> Result<LogEntry, LogFault> {
     let mut bundle = bundle.clone();
     // A key has no time, so time stamps prove nothing here, and their authorities are not known.
@@ -188,11 +205,11 @@ pub fn verify_bundle(
         index: entry.log_index.as_i64(),
         time: time.map(|time| time.as_second()),
     };
-    let root = trusted_root(logs).map_err(LogFault::Json)?;
-    let artifact = Sha256Hash::from_hex(subject.hex()).map_err(sigstore_verify::Error::from);
+    let logs: Vec<_> = logs.iter().map(trust::log_json).collect();
+    let root = trust::root_json(&[], &logs).map_err(LogFault::Json)?;
     let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
     Verifier::new(&root)
-        .and_then(|verifier| verifier.verify(artifact?, &bundle, &policy))
+        .and_then(|verifier| verifier.verify(subject, &bundle, &policy))
         .map_err(LogFault::Bundle)?;
     Ok(entry)
 }
@@ -200,23 +217,4 @@ pub fn verify_bundle(
 /// A log's ID.
 fn id(log: &PublicKey) -> Sha256Hash {
     sigstore_verify::crypto::sha256(log.spki().as_bytes())
-}
-
-/// The logs in the form that `sigstore-verify` reads; a log's ID is the hash of its key.
-fn trusted_root(logs: &[PublicKey]) -> Result<TrustedRoot, serde_json::Error> {
-    let tlogs: Vec<serde_json::Value> = logs
-        .iter()
-        .map(|log| {
-            serde_json::json!({
-                "baseUrl": "",
-                "hashAlgorithm": "SHA2_256",
-                "publicKey": { "rawBytes": log.spki(), "keyDetails": "PKIX_ECDSA_P256_SHA_256" },
-                "logId": { "keyId": id(log).to_base64() },
-            })
-        })
-        .collect();
-    serde_json::from_value(serde_json::json!({
-        "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
-        "tlogs": tlogs,
-    }))
 }

@@ -79,6 +79,11 @@ pub fn logged_annotations(key: &Key, log: &Log, payload: &[u8]) -> BTreeMap<Stri
 
 /// The log's entry for a signature of a payload.
 pub fn hashedrekord(key: &Key, signature: &str, payload: &[u8]) -> Value {
+    hashedrekord_by(&key.public_pem(), signature, payload)
+}
+
+/// The same by whoever has the PEM `verifier`.
+pub fn hashedrekord_by(verifier: &str, signature: &str, payload: &[u8]) -> Value {
     json!({
         "apiVersion": "0.0.1",
         "kind": "hashedrekord",
@@ -86,7 +91,7 @@ pub fn hashedrekord(key: &Key, signature: &str, payload: &[u8]) -> Value {
             "data": { "hash": { "algorithm": "sha256", "value": hex(&sha256(payload)) } },
             "signature": {
                 "content": signature,
-                "publicKey": { "content": BASE64.encode(key.public_pem()) },
+                "publicKey": { "content": BASE64.encode(verifier) },
             },
         },
     })
@@ -142,6 +147,13 @@ pub fn logged_bundle(key: &Key, log: &Log, statement: &[u8]) -> Vec<u8> {
     bundle.to_string().into_bytes()
 }
 
+/// What is signed of a statement in an envelope (DSSE's PAE).
+pub fn pae(statement: &[u8]) -> Vec<u8> {
+    let kind = "application/vnd.in-toto+json";
+    let head = format!("DSSEv1 {} {kind} {} ", kind.len(), statement.len());
+    [head.as_bytes(), statement].concat()
+}
+
 fn bundle_json(key: &Key, statement: &[u8], entries: Vec<Value>) -> Value {
     let hint = BASE64.encode(sha256(&key.public_der()));
     json!({
@@ -191,12 +203,17 @@ impl Log {
 
     /// Cosign's annotation `dev.sigstore.cosign/bundle` for an entry.
     pub fn set(&self, body: &Value) -> String {
+        self.set_at(body, Self::TIME)
+    }
+
+    /// The same, taken in at `time`.
+    pub fn set_at(&self, body: &Value, time: i64) -> String {
         let body = BASE64.encode(body.to_string());
-        let timestamp = BASE64.encode(self.key.sign(self.promised(&body).as_bytes()));
+        let timestamp = BASE64.encode(self.key.sign(self.promised(&body, time).as_bytes()));
         json!({
             "SignedEntryTimestamp": timestamp,
             "Payload": {
-                "body": body, "integratedTime": Self::TIME, "logIndex": 0, "logID": self.id_hex(),
+                "body": body, "integratedTime": time, "logIndex": 0, "logID": self.id_hex(),
             },
         })
         .to_string()
@@ -204,17 +221,29 @@ impl Log {
 
     /// A bundle's `tlogEntries` element for an entry.
     pub fn entry(&self, body: &Value) -> Value {
+        self.entry_at(body, Self::TIME)
+    }
+
+    /// The same, taken in at `time`.
+    pub fn entry_at(&self, body: &Value, time: i64) -> Value {
+        let text = BASE64.encode(body.to_string());
+        let promise = self.key.sign(self.promised(&text, time).as_bytes());
+        let mut entry = self.entry_v2(body);
+        entry["integratedTime"] = time.to_string().into();
+        entry["inclusionPromise"] = json!({ "signedEntryTimestamp": BASE64.encode(promise) });
+        entry
+    }
+
+    /// The same as a log of Rekor v2 gives it: no promise and no time.
+    pub fn entry_v2(&self, body: &Value) -> Value {
         let text = body.to_string();
         let leaf = sha256(&[&[0], text.as_bytes()].concat());
         let other = sha256(&[&[0], b"another entry".as_slice()].concat());
         let root = sha256(&[&[1], leaf.as_slice(), other.as_slice()].concat());
-        let promise = self.key.sign(self.promised(&BASE64.encode(&text)).as_bytes());
         json!({
             "logIndex": "0",
             "logId": { "keyId": BASE64.encode(sha256(&self.key.public_der())) },
             "kindVersion": { "kind": body["kind"], "version": body["apiVersion"] },
-            "integratedTime": Self::TIME.to_string(),
-            "inclusionPromise": { "signedEntryTimestamp": BASE64.encode(promise) },
             "inclusionProof": {
                 "logIndex": "0",
                 "treeSize": "2",
@@ -233,8 +262,8 @@ impl Log {
         format!("{note}\n\u{2014} log.example {}\n", BASE64.encode(signature))
     }
 
-    fn promised(&self, body: &str) -> String {
-        let (time, id) = (Self::TIME, self.id_hex());
+    fn promised(&self, body: &str, time: i64) -> String {
+        let id = self.id_hex();
         format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"{id}","logIndex":0}}"#)
     }
 
@@ -243,7 +272,8 @@ impl Log {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Vec<u8> {
+/// The SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
 }
 

@@ -74,7 +74,7 @@ impl SigstoreAttested {
 
     /// The predicate type for which attestations must be looked for, if they could help.
     pub(crate) fn wanted(&self) -> Option<&str> {
-        self.signers.can_be_satisfied().then_some(self.predicate_type.as_str())
+        Some(self.predicate_type.as_str())
     }
 
     /// Why it refuses every image, if it does.

@@ -1,0 +1,85 @@
+//! Certificates of ordinary authorities.
+
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::policy::tests::DIGEST;
+use crate::policy::tests::IMAGE;
+use crate::policy::tests::OTHER;
+use crate::policy::tests::found;
+use crate::policy::tests::keyless::DEV;
+use crate::policy::tests::keyless::Node;
+use crate::policy::tests::keyless::evidence;
+use crate::policy::tests::keyless::refused;
+use crate::policy::tests::keyless::statement;
+use crate::signature::fulcio::Ca;
+use crate::signature::fulcio::Fulcio;
+use crate::signature::fulcio::Leaf;
+use crate::signature::fulcio::Order;
+use crate::signature::keys as signers;
+use crate::signature::keys::Log;
+
+/// A requirement by the certificates of an ordinary authority.
+fn by_pki(more: Value) -> Value {
+    let mut pki = json!({ "caRootsPath": "/etc/fulcio.pem" });
+    pki.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({
+        "type": "sigstoreSigned",
+        "pki": pki,
+        "signedIdentity": { "type": "matchSubjectDigest" },
+    })
+}
+
+#[test]
+fn a_certificate_of_an_ordinary_authority_must_hold_now() {
+    let node = Node::new();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let mut order = Order::email(DEV);
+    order.names.extend(Order::host("build.shop.example").names);
+    order.from = now - 60;
+    // Ordinary intermediates name no purpose.
+    let intermediate = Ca::make("ordinary", Some(&node.fulcio.root));
+    let leaf = intermediate.issue(&order);
+    let by_dev = by_pki(json!({ "subjectEmail": DEV }));
+    let both = by_pki(json!({ "subjectEmail": DEV, "subjectHostname": "build.shop.example" }));
+    let sign = |leaf: &Leaf| {
+        let payload = signers::payload(IMAGE, DIGEST);
+        let chain = [&intermediate, &node.fulcio.root];
+        let mut annotations = leaf.annotations(&payload, &chain, &node.log, Log::TIME);
+        annotations.remove("dev.sigstore.cosign/bundle");
+        found(payload, annotations)
+    };
+    let signed = sign(&leaf);
+    for requirement in [&by_dev, &both] {
+        node.judge(requirement, &signed).unwrap();
+    }
+    // A bundle brings no intermediate; the policy can.
+    let bundle = evidence(&leaf.bundle(&statement()));
+    refused(node.judge(&both, &bundle), "verifying leaf certificate failed");
+    let pem = BASE64.encode(intermediate.pem());
+    let helped = by_pki(json!({ "subjectEmail": DEV, "caIntermediatesData": pem }));
+    node.judge(&helped, &bundle).unwrap();
+    for (more, expected) in [
+        (json!({ "subjectEmail": "x@y.example" }), "Required email \"x@y.example\" not found"),
+        (json!({ "subjectHostname": "shop.example" }), "Unexpected subject hostname"),
+    ] {
+        refused(node.judge(&by_pki(more), &signed), expected);
+    }
+    let expired = intermediate.issue(&Order::email(DEV));
+    refused(node.judge(&by_dev, &sign(&expired)), "verifying leaf certificate failed");
+    order.purpose = rcgen::ExtendedKeyUsagePurpose::ServerAuth;
+    let server = intermediate.issue(&order);
+    refused(node.judge(&by_dev, &sign(&server)), "it is not for signing code");
+    order.purpose = rcgen::ExtendedKeyUsagePurpose::CodeSigning;
+    let early = node.verdict(&by_dev, &signed, SystemTime::UNIX_EPOCH);
+    assert!(!early.allows());
+    let evil = Fulcio::make().intermediate.issue(&order);
+    refused(node.judge(&by_dev, &sign(&evil)), "verifying leaf certificate failed");
+    let mut swapped = signed;
+    swapped.signatures[0].payload = signers::payload(IMAGE, OTHER);
+    refused(node.judge(&by_dev, &swapped), "is not by the owner of its certificate");
+}
