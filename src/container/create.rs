@@ -73,6 +73,11 @@ struct Draft {
 }
 
 impl Draft {
+    /// Whether it is the pod's own process.
+    fn is_infra(&self) -> bool {
+        self.id == self.sandbox.id.of_infra()
+    }
+
     /// The container, as one that wants an image.
     fn asker(&self, event: Event) -> Asker {
         Asker {
@@ -137,7 +142,8 @@ impl Containers {
             if let Some(id) = parts.of_this_name(&sandbox, &name).await {
                 return Ok(id);
             }
-            parts.create(sandbox, name, config, stage).await.map_err(Arc::new)
+            let id = fresh_id().map_err(Arc::new)?;
+            parts.create(id, sandbox, name, config, stage).await.map_err(Arc::new)
         };
         let id = match self.creates.run_within(key, patience, work).await {
             Ok(created) => created?,
@@ -173,14 +179,15 @@ impl Parts {
         }
     }
 
-    async fn create(
+    pub(super) async fn create(
         self: &Arc<Self>,
+        id: ContainerId,
         sandbox: Arc<SandboxRecord>,
         name: String,
         config: ContainerConfig,
         stage: Stage,
     ) -> Result<ContainerId, ContainerError> {
-        let draft = self.draft(sandbox, name, config, stage)?;
+        let draft = self.draft(id, sandbox, name, config, stage)?;
         let mut undo = Undo::default();
         match self.build(&draft, &mut undo).await {
             Ok(()) => Ok(draft.id),
@@ -197,19 +204,18 @@ impl Parts {
 
     fn draft(
         &self,
+        id: ContainerId,
         sandbox: Arc<SandboxRecord>,
         name: String,
         config: ContainerConfig,
         stage: Stage,
     ) -> Result<Draft, ContainerError> {
-        let id = ContainerId::fresh().map_err(|source| ContainerError::File {
-            action: "read random bytes from",
-            path: "/dev/urandom".into(),
-            source,
-        })?;
+        let persist_dir = self.store.container_dir(&id);
         let log_path = &config.log_path;
         let directory = &sandbox.config.log_directory;
         let log = match (directory.is_empty(), log_path.is_empty()) {
+            // Nobody reads what a pod's own process says; it goes with it.
+            _ if id == sandbox.id.of_infra() => persist_dir.join("infra.log"),
             (false, false) => PathBuf::from(directory).join(log_path),
             (false, true) => PathBuf::from(directory).join(format!("{id}.log")),
             (true, _) => self.settings.log_dir.join(id.as_str()).join(if log_path.is_empty() {
@@ -220,7 +226,7 @@ impl Parts {
         };
         Ok(Draft {
             bundle: self.store.container_run_dir(&id),
-            persist_dir: self.store.container_dir(&id),
+            persist_dir,
             log,
             labels: labels::of(&config, &sandbox, &self.settings)?,
             created: now(),
@@ -260,9 +266,11 @@ impl Parts {
         });
         let record = noted::record(draft, prepared, created.pid);
         self.records.containers.insert(&draft.id, record)?;
-        // A sandbox that was stopped meanwhile has not seen this container.
+        // A sandbox that was stopped meanwhile has not seen this container. Its own process comes
+        // before it is ready, and nobody can stop it then.
         let sandbox = self.records.sandboxes.by_id(&draft.sandbox.id);
-        if sandbox.is_none_or(|sandbox| sandbox.state != SandboxState::Ready) {
+        let takes = |sandbox: &SandboxRecord| sandbox.state == SandboxState::Ready;
+        if !draft.is_infra() && !sandbox.is_some_and(|sandbox| takes(&sandbox)) {
             self.records.containers.remove(&draft.id)?;
             return Err(ContainerError::SandboxStopped(draft.sandbox.id.clone()));
         }
@@ -341,14 +349,10 @@ impl Parts {
         };
         let asker = draft.asker(Event::Volume);
         let mounts = self.find_mounts(&draft.config.mounts, &draft.id, &asker)?;
-        let how = self.settings.image_volumes;
-        let declared = judged.run.volumes.as_ref();
         let target = self.target(&draft.sandbox, &draft.config)?;
-        let mut own = volumes::make(how, declared, (rootfs, bundle), &user)?;
-        let whose = secrets::Owner { root: owner, label: draft.labels.mount.as_deref() };
-        own.extend(secrets::make(self.settings.default_mounts_file.as_deref(), bundle, whose));
+        let (own, devices) = self.extras(draft, &judged, rootfs, &user)?;
         let found = Found {
-            devices: &devices::find(&draft.config, &draft.sandbox, &self.settings)?,
+            devices: &devices,
             hooks: &hooks::read(&self.settings.hooks_dirs)?,
             mounts: &mounts.resolved,
             own_volumes: &own,
@@ -381,6 +385,26 @@ impl Parts {
             judged,
             _target: target,
         })
+    }
+
+    /// What a container gets besides what it asks for: its image's volumes, the node's secrets, and
+    /// devices. A pod's own process gets none of them.
+    fn extras(
+        &self,
+        draft: &Draft,
+        judged: &Judged,
+        rootfs: &Path,
+        user: &ResolvedUser,
+    ) -> Result<(Vec<MadeVolume>, devices::Found), ContainerError> {
+        if draft.is_infra() {
+            return Ok((Vec::new(), devices::Found::default()));
+        }
+        let (how, bundle) = (self.settings.image_volumes, &draft.bundle);
+        let mut own = volumes::make(how, judged.run.volumes.as_ref(), (rootfs, bundle), user)?;
+        let owner = id_map(&draft.sandbox).map_or(0, |map| map.host);
+        let whose = secrets::Owner { root: owner, label: draft.labels.mount.as_deref() };
+        own.extend(secrets::make(self.settings.default_mounts_file.as_deref(), bundle, whose));
+        Ok((own, devices::find(&draft.config, &draft.sandbox, &self.settings)?))
     }
 
     /// Gathers the facts and makes the runtime spec of them.
@@ -453,6 +477,14 @@ impl Parts {
         })?;
         Ok(spec)
     }
+}
+
+fn fresh_id() -> Result<ContainerId, ContainerError> {
+    ContainerId::fresh().map_err(|source| ContainerError::File {
+        action: "read random bytes from",
+        path: "/dev/urandom".into(),
+        source,
+    })
 }
 
 /// The ids of the sandbox's user namespace, where it has one.

@@ -19,6 +19,7 @@ use crate::spec::error::SpecError;
 use crate::state::StateError;
 use crate::storage::StorageError;
 use crate::sys::apparmor::ApparmorError;
+use crate::sys::pause::PauseError;
 
 /// A verb on containers that failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum ContainerError {
     /// It was removed while the request waited for its turn.
     #[error("container {0} was removed meanwhile")]
     Gone(ContainerId),
+    /// A process that the runtime started cannot be held on to.
+    #[error(transparent)]
+    Pause(#[from] PauseError),
     /// The sandbox takes no containers any more.
     #[error("sandbox {0} is stopped: no container can be created in it")]
     SandboxStopped(SandboxId),
@@ -240,6 +244,7 @@ impl Classify for ContainerError {
             Self::State(source) => source.kind(),
             Self::Shared(source) => source.kind(),
             Self::Gone(_) | Self::NoImage(_) => Kind::NotFound,
+            Self::Pause(source) => source.kind(),
             Self::SandboxStopped(_)
             | Self::WrongState { .. }
             | Self::MemoryInUse { .. }

@@ -16,6 +16,7 @@ mod exec_sync;
 mod exits;
 mod facts;
 mod hooks;
+mod infra;
 mod judged;
 mod labels;
 mod missing;
@@ -40,6 +41,7 @@ use tokio::sync::broadcast;
 
 pub use error::ContainerError;
 pub use hooks::read as hooks;
+pub use infra::PauseImage;
 pub use stats::ContainerStats;
 pub use stop::Stops;
 
@@ -57,6 +59,7 @@ use crate::spec::facts::HandlerFacts;
 use crate::spec::facts::HostFacts;
 use crate::state::ContainerRecord;
 use crate::state::Records;
+use crate::state::StateError;
 use crate::storage::Store;
 use crate::sys::files;
 use crate::sys::files::Links;
@@ -176,7 +179,12 @@ impl Containers {
     ///
     /// [`ContainerError::State`] when there is none, or more than one.
     pub fn find(&self, id: &str) -> Result<Arc<ContainerRecord>, ContainerError> {
-        Ok(self.parts.records.containers.find(id)?)
+        let record = self.parts.records.containers.find(id)?;
+        if record.is_infra() {
+            let (what, id) = ("container", record.id.to_string());
+            return Err(StateError::Unknown { what, id }.into());
+        }
+        Ok(record)
     }
 
     /// The container's runtime spec as JSON text; empty where it is gone.

@@ -12,6 +12,7 @@ use crate::model::ids::ContainerId;
 use crate::model::in_flight::to_the_end;
 use crate::state::ContainerRecord;
 use crate::state::SandboxRecord;
+use crate::state::StateError;
 
 impl Containers {
     /// Removes a container; one that runs is killed first, one that is not there is removed
@@ -21,10 +22,20 @@ impl Containers {
     ///
     /// [`ContainerError`] of the step that failed; the record stays, so that the next call goes on.
     pub async fn remove(&self, id: &str) -> Result<Change, ContainerError> {
-        let (record, turn) = match self.parts.begin(id).await {
+        match self.find(id) {
+            Ok(record) => self.take_away(&record.id).await,
+            Err(ContainerError::State(StateError::Unknown { .. })) => Ok(Change::Unchanged(())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a container, a pod's own process too.
+    pub(super) async fn take_away(&self, id: &ContainerId) -> Result<Change, ContainerError> {
+        let (record, turn) = match self.parts.begin(id.as_str()).await {
             Ok(begun) => begun,
-            Err(ContainerError::State(crate::state::StateError::Unknown { .. }))
-            | Err(ContainerError::Gone(_)) => return Ok(Change::Unchanged(())),
+            Err(ContainerError::State(StateError::Unknown { .. }) | ContainerError::Gone(_)) => {
+                return Ok(Change::Unchanged(()));
+            }
             Err(error) => return Err(error),
         };
         let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
@@ -42,7 +53,8 @@ impl Containers {
     #[must_use]
     pub fn unanswered(&self) -> Vec<ContainerId> {
         let all = self.parts.records.containers.all();
-        all.iter().filter(|record| !record.answered).map(|record| record.id.clone()).collect()
+        let unanswered = all.iter().filter(|record| !record.answered && !record.is_infra());
+        unanswered.map(|record| record.id.clone()).collect()
     }
 
     /// Removes a container that nobody was told of, unless somebody was by now.

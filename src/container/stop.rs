@@ -93,11 +93,8 @@ impl Containers {
     ///
     /// [`ContainerError::WillNotDie`] when it outlives KILL.
     pub async fn stop(&self, id: &str, patience: Duration) -> Result<Change, ContainerError> {
-        let parts = &self.parts;
-        let Ok(record) = parts.records.containers.find(id) else {
-            return Ok(Change::Unchanged(()));
-        };
-        parts.stop(&record.id, patience).await
+        let Ok(record) = self.find(id) else { return Ok(Change::Unchanged(())) };
+        self.parts.stop(&record.id, patience).await
     }
 }
 

@@ -13,6 +13,7 @@ use crate::container::error::ContainerError;
 use crate::container::facts::failed;
 use crate::model::container::ContainerConfig;
 use crate::model::container::ContainerState;
+use crate::model::ids::ContainerId;
 use crate::model::security::NamespaceMode;
 use crate::state::SandboxRecord;
 use crate::sys::files;
@@ -60,11 +61,16 @@ impl Parts {
         let path = PathBuf::from(format!("/proc/{}/ns/pid", target.pid));
         let held = File::open(&path).map_err(failed("open the process namespace", &path))?;
         // Looked at after it was opened: who is in the container's cgroup now was it then.
-        let path = PathBuf::from(format!("/proc/{}/cgroup", target.pid));
-        let cgroups = files::read(&path, CGROUPS_LIMIT, Links::Refuse).unwrap_or_default();
-        if !String::from_utf8_lossy(&cgroups).contains(&format!("crio-{}", target.id)) {
+        if !is_in(target.pid, &target.id) {
             return Err(state(ContainerState::Exited));
         }
         Ok(Some(Target(held)))
     }
+}
+
+/// Whether this process is in the container's cgroup.
+pub(super) fn is_in(pid: i32, id: &ContainerId) -> bool {
+    let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
+    let cgroups = files::read(&path, CGROUPS_LIMIT, Links::Refuse).unwrap_or_default();
+    String::from_utf8_lossy(&cgroups).contains(&format!("crio-{id}"))
 }

@@ -64,7 +64,7 @@ pub(super) async fn status(
         let record = door.sandboxes.find(&request.pod_sandbox_id)?;
         let mut info = HashMap::new();
         if request.verbose {
-            info.insert("info".to_owned(), inspected(door, &record)?.to_string());
+            info.insert("info".to_owned(), inspected(door, &record).await?.to_string());
         }
         let mut answer = api::PodSandboxStatusResponse {
             status: Some(out::sandbox_status(&record)),
@@ -87,13 +87,22 @@ pub(super) async fn status(
     .await
 }
 
-/// The details of a pod in CRI-O's shape. One without a process of its own has no image either.
-fn inspected(door: &RuntimeDoor, record: &SandboxRecord) -> Result<serde_json::Value, DoorError> {
-    let spec: serde_json::Value =
-        serde_json::from_str(&door.sandboxes.spec_text(record)?).unwrap_or_default();
+/// The details of a pod in CRI-O's shape. One without a process of its own has no image either; the
+/// built-in process stands for the configured one.
+async fn inspected(
+    door: &RuntimeDoor,
+    record: &SandboxRecord,
+) -> Result<serde_json::Value, DoorError> {
+    let own = door.containers.infra_of(&record.id);
+    let text = match &own {
+        Some(own) => door.containers.spec_text(own).await?,
+        None => door.sandboxes.spec_text(record)?,
+    };
+    let spec: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let image = own.as_ref().map_or(&door.node.pause_image, |own| &own.image.name);
     Ok(match record.infra {
         Some(infra) => serde_json::json!({
-            "image": door.node.pause_image,
+            "image": image,
             "pid": infra.pid,
             "runtimeSpec": spec,
         }),

@@ -18,6 +18,7 @@ use crate::config::RuntimeHandler;
 use crate::config::ShortNameMode;
 use crate::config::TlsVersion;
 use crate::container;
+use crate::container::PauseImage;
 use crate::daemon::error::DaemonError;
 use crate::daemon::protections::Apparmor;
 use crate::judge;
@@ -242,6 +243,11 @@ pub(super) fn sandbox(config: &Config, runroot: &Path, records: PathBuf) -> sand
         namespaces_dir: config.runtime.namespaces_dir.clone(),
         run_dir: runroot.join("crioxide").join("sandboxes"),
         records_dir: records,
+        pause: PauseImage {
+            image: config.image.pause_image.clone(),
+            command: config.image.pause_command.clone(),
+        },
+        always_infra: !config.runtime.drop_infra_ctr,
         default_sysctls: config
             .runtime
             .default_sysctls

@@ -116,6 +116,15 @@ macro_rules! fresh {
     };
 }
 
+impl SandboxId {
+    /// The id of the container that is the pod's own process, where it has one: the same, as in
+    /// CRI-O.
+    #[must_use]
+    pub fn of_infra(&self) -> ContainerId {
+        ContainerId(self.0.clone())
+    }
+}
+
 fresh!(SandboxId);
 fresh!(ContainerId);
 fresh!(LayerId);

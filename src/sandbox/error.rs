@@ -64,6 +64,14 @@ pub enum SandboxError {
     /// The process that holds the process namespace cannot be started.
     #[error(transparent)]
     Pause(#[from] PauseError),
+    /// The configured pause image cannot be its process.
+    #[error("cannot run the pod's own process from the pause image {image}")]
+    PauseImage {
+        /// As configured.
+        image: String,
+        /// Why.
+        source: ContainerError,
+    },
     /// Cgroups.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -146,7 +154,9 @@ impl Classify for SandboxError {
             Self::Pause(source) => source.kind(),
             Self::Runtime(source) => source.kind(),
             Self::File { source, .. } | Self::Port { source, .. } => io_kind(source),
-            Self::Container { source, .. } | Self::Stats(source) => source.kind(),
+            Self::Container { source, .. }
+            | Self::PauseImage { source, .. }
+            | Self::Stats(source) => source.kind(),
             Self::BeingMade(_) | Self::NotReady(_) => Kind::WrongState,
             Self::Leftovers { failure, .. } => failure.kind(),
             Self::Late { .. } => Kind::Deadline,

@@ -1,10 +1,16 @@
-//! The process that is PID 1 of a pod's shared process namespace. Blocks.
+//! The process that is PID 1 of a pod's shared process namespace.
+//!
+//! It is run from the configured pause image where that is on this node and whole. Otherwise it is
+//! the built-in program; never because the policy refuses the image, or because it does not run.
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::failure::chain;
 use crate::runtime::Runtime;
+use crate::sandbox::Parts;
+use crate::sandbox::blocking;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::labels;
 use crate::state::Infra;
@@ -15,13 +21,27 @@ use crate::sys::pause;
 /// As the kubelet gives a pod's own process: one of the last to be killed.
 const OOM_SCORE: i32 = -998;
 
-/// Starts it in the pod's cgroup and pins its namespace, where the pod has one of its own.
-pub(super) fn start(
-    record: &SandboxRecord,
-    runtime: &Runtime,
-) -> Result<Option<Infra>, SandboxError> {
+impl Parts {
+    /// Starts it and pins its namespace, where the pod has one of its own.
+    pub(super) async fn start_infra(
+        self: &Arc<Self>,
+        record: &SandboxRecord,
+    ) -> Result<Option<Infra>, SandboxError> {
+        let Some(pin) = record.namespaces.pid.clone() else { return Ok(None) };
+        let pause = &self.settings.pause;
+        let failed = |source| SandboxError::PauseImage { image: pause.image.clone(), source };
+        if self.containers.is_here(pause).await.map_err(failed)? {
+            let infra = self.containers.run_infra(record, pause, &pin).await;
+            return infra.map(Some).map_err(failed);
+        }
+        let (parts, record) = (Arc::clone(self), record.clone());
+        blocking(move || built_in(&record, &pin, &parts.runtime)).await.map(Some)
+    }
+}
+
+/// Starts the built-in program in the pod's cgroup. Blocks.
+fn built_in(record: &SandboxRecord, pin: &Path, runtime: &Runtime) -> Result<Infra, SandboxError> {
     let namespaces = &record.namespaces;
-    let Some(pin) = &namespaces.pid else { return Ok(None) };
     let label = labels::of_mounts(record)?;
     let parent = record.config.cgroup_parent.clone();
     let mut enter = |pid: i32| {
@@ -41,10 +61,10 @@ pub(super) fn start(
         pin_pid_at: pin,
         before_run: &mut enter,
     })?;
-    Ok(Some(Infra { pid: running.pid, started: running.started }))
+    Ok(Infra { pid: running.pid, started: running.started })
 }
 
-/// Ends it, and with it every process of its namespace.
+/// Ends it, and with it every process of its namespace. Blocks.
 pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), SandboxError> {
     if let Some(infra) = &record.infra {
         let running = pause::Running { pid: infra.pid, started: infra.started };

@@ -26,6 +26,7 @@ pub use labels::Labelling;
 pub use stats::PodStats;
 
 use crate::container::Containers;
+use crate::container::PauseImage;
 use crate::failure::chain;
 use crate::metrics::Metrics;
 use crate::model::ids::SandboxId;
@@ -56,6 +57,10 @@ pub struct Settings {
     pub records_dir: PathBuf,
     /// Kernel parameters that every pod gets.
     pub default_sysctls: Vec<(String, String)>,
+    /// What a pod's own process is run from, where that is on this node.
+    pub pause: PauseImage,
+    /// Every pod has a process of its own, needed or not.
+    pub always_infra: bool,
     /// The annotations of pods that have an effect, by the runtime handler's name.
     pub allowed_annotations: BTreeMap<String, Vec<String>>,
     /// The least id of the node that a pod's user namespace may have.

@@ -73,6 +73,8 @@ impl Parts {
             removed
                 .map_err(|source| SandboxError::Container { id: record.id.to_string(), source })?;
         }
+        let removed = self.containers.remove_infra(id).await;
+        removed.map_err(|source| SandboxError::Container { id: id.to_string(), source })?;
         self.records.sandboxes.remove(id)?;
         let directory = self.settings.records_dir.join(id.as_str());
         blocking(move || {

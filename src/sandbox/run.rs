@@ -24,7 +24,6 @@ use crate::sandbox::blocking;
 use crate::sandbox::error::SandboxError;
 use crate::sandbox::files;
 use crate::sandbox::id_map;
-use crate::sandbox::infra;
 use crate::sandbox::labels;
 use crate::sandbox::now;
 use crate::sandbox::pod_network;
@@ -231,7 +230,7 @@ impl Parts {
             ipc: pin(options.ipc != NamespaceMode::Node, "ipcns"),
             // A pod in the node's network has the node's host name.
             uts: pin(own_network, "utsns"),
-            pid: pin(options.pid == NamespaceMode::Pod, "pidns"),
+            pid: pin(self.settings.always_infra || options.pid == NamespaceMode::Pod, "pidns"),
             user: pin(options.user_namespace.is_some(), "userns"),
         }
     }
@@ -270,14 +269,14 @@ impl Parts {
         self: &Arc<Self>,
         record: &SandboxRecord,
     ) -> Result<Option<Infra>, SandboxError> {
-        let (parts, record) = (Arc::clone(self), record.clone());
+        let (parts, made) = (Arc::clone(self), record.clone());
         blocking(move || {
-            let label = labels::of_mounts(&record)?;
-            let shm_size = parts.shm_size(&record.config, &record.handler)?;
-            let shm_size = record.namespaces.ipc.is_some().then_some(shm_size);
-            files::make(&record, shm_size, label.as_deref())?;
-            infra::start(&record, &parts.runtime)
+            let label = labels::of_mounts(&made)?;
+            let shm_size = parts.shm_size(&made.config, &made.handler)?;
+            let shm_size = made.namespaces.ipc.is_some().then_some(shm_size);
+            files::make(&made, shm_size, label.as_deref())
         })
-        .await
+        .await?;
+        self.start_infra(record).await
     }
 }

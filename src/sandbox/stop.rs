@@ -121,8 +121,11 @@ impl Parts {
     async fn release(self: &Arc<Self>, record: Arc<SandboxRecord>) -> Result<(), SandboxError> {
         let parts = Arc::clone(self);
         let id = record.id.clone();
+        let stopped = self.containers.stop_infra(&id).await;
+        let stopped =
+            stopped.map_err(|source| SandboxError::Container { id: record.id.to_string(), source });
         blocking(move || {
-            let mut done = infra::stop(&record, &parts.runtime);
+            let mut done = stopped.and(infra::stop(&record, &parts.runtime));
             let namespaces = &record.namespaces;
             // The user namespace last: the others belong to it.
             let NamespacePaths { net, ipc, uts, user, .. } = namespaces;

@@ -183,6 +183,9 @@ pub(super) fn container(
     }
     let resolv_conf = sandbox.files.resolv_conf.map(|path| path.to_string_lossy());
     let flag = |set: bool| if set { "true" } else { "false" };
+    // The pod's own process has the pod's id.
+    let own = *facts.id == sandbox.id.of_infra();
+    let kind = if own { "sandbox" } else { "container" };
     for (key, value) in [
         (key::IMAGE, config.image.image.as_str()),
         (key::IMAGE_NAME, facts.image.name),
@@ -191,7 +194,7 @@ pub(super) fn container(
         (key::CONTAINER_ID, facts.id.as_str()),
         (key::SANDBOX_ID, sandbox.id.as_str()),
         (key::SANDBOX_NAME, sandbox.name),
-        (key::CONTAINER_TYPE, "container"),
+        (key::CONTAINER_TYPE, kind),
         (key::LOG_PATH, &facts.log_path.to_string_lossy()),
         (key::TTY, flag(config.tty)),
         (key::STDIN, flag(config.stdin)),

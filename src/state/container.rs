@@ -56,6 +56,14 @@ pub struct ContainerRecord {
     pub answered: bool,
 }
 
+impl ContainerRecord {
+    /// Whether it is its pod's own process. No client knows of it.
+    #[must_use]
+    pub fn is_infra(&self) -> bool {
+        self.id.as_str() == self.sandbox.as_str()
+    }
+}
+
 /// Records of before there was the field are of containers that somebody knows.
 fn known() -> bool {
     true

@@ -85,11 +85,11 @@ impl Records {
         }
     }
 
-    /// The containers of a sandbox, oldest first.
+    /// The containers of a sandbox, oldest first, without the one that is its own process.
     #[must_use]
     pub fn containers_of(&self, sandbox: &SandboxId) -> Vec<Arc<ContainerRecord>> {
-        let mut records: Vec<_> =
-            self.containers.all().into_iter().filter(|record| record.sandbox == *sandbox).collect();
+        let mut records = self.containers.all();
+        records.retain(|record| record.sandbox == *sandbox && !record.is_infra());
         records.sort_by_key(|record| record.created);
         records
     }

@@ -116,17 +116,49 @@ pub fn start(request: Start<'_>) -> Result<Running, PauseError> {
         pid,
         source,
     })?;
-    starting.pin(pid, request.pin_pid_at).map_err(|source| PauseError::Pin {
+    pin(pid, request.pin_pid_at).map_err(|source| PauseError::Pin {
         name: name.to_owned(),
         path: request.pin_pid_at.to_owned(),
         source,
     })?;
+    starting.file = Some(request.pin_pid_at.to_owned());
     starting.let_go().map_err(follow)?;
     let Some(Report::Ready) = starting.hear(name)? else { return Err(died()) };
     // One step is left that may fail; then it closes its end.
     let None = starting.hear(name)? else { return Err(died()) };
     starting.done();
     Ok(Running { pid, started })
+}
+
+/// Pins the process namespace of a first process that somebody else, a container runtime, has made.
+///
+/// Whose process it is, its number does not tell for long: the caller looks when it is pinned.
+///
+/// # Errors
+///
+/// [`PauseError`]; nothing is left then.
+pub fn adopt(pid: i32, name: &str, path: &Path) -> Result<Running, PauseError> {
+    let follow = |source| PauseError::Follow { name: name.to_owned(), source };
+    let started = Stat::of(pid).map_err(follow)?.started;
+    pin(pid, path).map_err(|source| PauseError::Pin {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Running { pid, started })
+}
+
+/// Mounts a process namespace on a new file, so that it can be joined by that name.
+fn pin(pid: i32, path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    }
+    File::options().write(true).create_new(true).mode(0o444).open(path)?;
+    let mounted = rustix::mount::mount_bind(format!("/proc/{pid}/ns/pid"), path);
+    if mounted.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(mounted?)
 }
 
 /// Kills a pause process, and with it everything in its namespace, and waits until all is gone.
@@ -242,7 +274,6 @@ struct Starting {
     /// The number of the pause process. It is our child, so the number is its own until we reap it.
     first: Option<i32>,
     file: Option<PathBuf>,
-    mounted: bool,
 }
 
 impl Starting {
@@ -272,8 +303,7 @@ impl Starting {
             PauseError::Spawn { program, source }
         })?;
         let (to, from) = (maker.stdin.take(), maker.stdout.take());
-        let mut starting =
-            Self { maker, maker_process: None, to, from, first: None, file: None, mounted: false };
+        let mut starting = Self { maker, maker_process: None, to, from, first: None, file: None };
         let number = i32::try_from(starting.maker.id()).unwrap_or(0);
         let follow = |source| PauseError::Follow { name: name(), source };
         starting.maker_process = Some(open(number).map_err(follow)?);
@@ -309,18 +339,6 @@ impl Starting {
         }
     }
 
-    /// Mounts the process namespace on a new file, so that it can be joined by that name.
-    fn pin(&mut self, pid: i32, path: &Path) -> io::Result<()> {
-        if let Some(directory) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        }
-        File::options().write(true).create_new(true).mode(0o444).open(path)?;
-        self.file = Some(path.to_owned());
-        rustix::mount::mount_bind(format!("/proc/{pid}/ns/pid"), path)?;
-        self.mounted = true;
-        Ok(())
-    }
-
     fn let_go(&mut self) -> io::Result<()> {
         self.say(&[program::GO])?;
         self.to = None;
@@ -336,9 +354,7 @@ impl Starting {
 
     fn unpin(&self) {
         let Some(path) = &self.file else { return };
-        if self.mounted {
-            let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
-        }
+        let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
         let _ = std::fs::remove_file(path);
     }
 

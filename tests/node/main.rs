@@ -41,6 +41,7 @@ mod mounts;
 mod network;
 mod openpgp;
 mod pause;
+mod pause_image;
 mod picture;
 mod pods;
 mod policy;

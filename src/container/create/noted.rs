@@ -47,7 +47,7 @@ pub(super) fn metadata(draft: &Draft, judged: &Judged) -> String {
         "mountlabel": "",
         "created-at": draft.created / 1_000_000_000,
         "attempt": draft.config.metadata.attempt,
-        "pod": false,
+        "pod": draft.is_infra(),
         "privileged": draft.config.security.privileged,
         "made-by": "crioxide",
     })
