@@ -93,8 +93,8 @@ table! {
             NOW.variable("CONTAINER_ATTACH_SOCKET_DIR");
         /// The seconds within which a killed container must be gone. 30 is the least.
         ctr_stop_timeout: u32 = Integer(30), LATER.variable("CONTAINER_STOP_TIMEOUT");
-        /// Leaves out the infra container where nothing needs it.
-        drop_infra_ctr: bool = Bool(true), LATER;
+        /// Gives a pod a process of its own only where its containers share a process namespace.
+        drop_infra_ctr: bool = Bool(true), NOW;
         /// The processors of infra containers and helpers, as 0-1.
         infra_ctr_cpuset: String = Text(""), LATER;
         /// The processors that containers with processors of their own may share.
