@@ -239,7 +239,7 @@ mod tests {
             Credentials::Basic { username, password } => {
                 assert_eq!((username.as_str(), password.as_str()), ("me", "pass:word"));
             }
-            Credentials::None => panic!("no credentials"),
+            Credentials::None | Credentials::File(_) => panic!("no credentials"),
         }
         assert!(auth("%%%").is_err());
         assert!(auth(&STANDARD.encode("no colon")).is_err());

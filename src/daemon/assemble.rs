@@ -18,6 +18,7 @@ use crate::container::Containers;
 use crate::cri::node::Node;
 use crate::daemon::error::DaemonError;
 use crate::daemon::host;
+use crate::daemon::pause_image;
 use crate::daemon::protections;
 use crate::daemon::settings;
 use crate::failure::chain;
@@ -98,16 +99,17 @@ pub(super) async fn assemble(
         stops: Arc::default(),
         metrics: metrics.clone(),
     }));
+    let images = Arc::new(Images::new(store.clone(), artifacts.clone(), catalog, verifier));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
         records: Arc::clone(&records),
         network: Network::new(settings::network(config, store.runroot()))?,
         runtime: runtime.clone(),
         containers: Arc::clone(&containers),
+        pause: pause_image::source(config, values, &images),
         labelling: sandbox::Labelling::new(contexts),
         metrics: metrics.clone(),
         settings: settings::sandbox(config, store.runroot(), sandbox_records.clone()),
     }));
-    let images = Images::new(store.clone(), artifacts.clone(), catalog, verifier);
     let (known, config) = (runtime.handlers(), (config, values));
     let node = node(config, policies, known, recursive_read_only, user_namespaces, warnings);
     Ok(Parts {
@@ -115,7 +117,7 @@ pub(super) async fn assemble(
         artifacts,
         records,
         runtime,
-        images: Arc::new(images),
+        images,
         containers,
         sandboxes,
         node,

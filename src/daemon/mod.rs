@@ -7,6 +7,7 @@ mod host;
 mod listen;
 mod metrics;
 pub mod offline;
+mod pause_image;
 mod protections;
 mod reconcile;
 mod serve;

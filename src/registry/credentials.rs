@@ -36,12 +36,15 @@ pub enum Credentials {
         /// The password, or a token that stands for one.
         password: String,
     },
+    /// Those in an auth file, which is asked before the node's.
+    File(PathBuf),
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => out.write_str("None"),
+            Self::File(path) => out.debug_tuple("File").field(path).finish(),
             Self::Basic { username, .. } => {
                 out.debug_struct("Basic").field("username", username).finish_non_exhaustive()
             }
@@ -114,7 +117,11 @@ pub(super) fn choose(
             origin: Origin::Request,
         }));
     }
-    for path in auth_files {
+    let own = match given {
+        Credentials::File(path) => Some(path),
+        _ => None,
+    };
+    for path in own.into_iter().chain(auth_files) {
         let bytes = match files::read(path, FILE_LIMIT, files::Links::Follow) {
             Ok(bytes) => bytes,
             Err(error) if is_absent(&error) => continue,
@@ -316,5 +323,13 @@ mod tests {
         let login = choose(&Credentials::None, &paths, &reference, &reference).unwrap().unwrap();
         assert_eq!((login.username.as_str(), login.password.as_str()), ("c", "d:"));
         assert!(describe(Some(&login)).contains(two.to_str().unwrap()));
+        let own = write("3", r#"{"auths":{"q.io":{"auth":"ZTpm"}}}"#);
+        let given = Credentials::File(own);
+        let login = choose(&given, &paths, &reference, &reference).unwrap().unwrap();
+        assert_eq!((login.username.as_str(), login.password.as_str()), ("e", "f"));
+        // A file of its own that says nothing leaves the node's.
+        let given = Credentials::File(directory.path().join("none"));
+        let login = choose(&given, &paths, &reference, &reference).unwrap().unwrap();
+        assert_eq!(login.username, "c");
     }
 }

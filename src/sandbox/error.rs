@@ -72,6 +72,16 @@ pub enum SandboxError {
         /// Why.
         source: ContainerError,
     },
+    /// The configured pause image cannot be had.
+    #[error("cannot pull the pause image {image} for the pod's own process")]
+    PausePull {
+        /// As configured.
+        image: String,
+        /// What a caller can conclude.
+        kind: Kind,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Cgroups.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -152,6 +162,7 @@ impl Classify for SandboxError {
             Self::Network(source) => source.kind(),
             Self::Namespace(source) => source.kind(),
             Self::Pause(source) => source.kind(),
+            Self::PausePull { kind, .. } => *kind,
             Self::Runtime(source) => source.kind(),
             Self::File { source, .. } | Self::Port { source, .. } => io_kind(source),
             Self::Container { source, .. }

@@ -1,13 +1,21 @@
 //! The process that is PID 1 of a pod's shared process namespace.
 //!
-//! It is run from the configured pause image where that is on this node and whole. Otherwise it is
-//! the built-in program; never because the policy refuses the image, or because it does not run.
+//! It is run from the pause image that the configuration names, which is pulled if need be, or from
+//! the default one where that is on this node and whole. Otherwise it is the built-in program; never
+//! because the policy refuses the image, or because it cannot be had or does not run.
 
+use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
+use crate::container::ContainerError;
 use crate::failure::chain;
+use crate::model::names::SandboxMetadata;
+use crate::model::sandbox::SandboxConfig;
+use crate::model::security::NamespaceMode;
 use crate::runtime::Runtime;
 use crate::sandbox::Parts;
 use crate::sandbox::blocking;
@@ -21,18 +29,50 @@ use crate::sys::pause;
 /// As the kubelet gives a pod's own process: one of the last to be killed.
 const OOM_SCORE: i32 = -998;
 
+/// Brings the pause image onto the node.
+pub trait PauseSource: fmt::Debug + Send + Sync {
+    /// Pulls it as for this pod, whose namespace may have a policy of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError::PausePull`].
+    fn pull<'a>(&'a self, pod: &SandboxMetadata) -> BoxFuture<'a, Result<(), SandboxError>>;
+}
+
 impl Parts {
+    /// Whether a pod has a process of its own.
+    pub(super) fn needs_process(&self, config: &SandboxConfig) -> bool {
+        self.settings.always_infra || config.security.namespaces.pid == NamespaceMode::Pod
+    }
+
+    /// Pulls the pause image, where one must be used that is not here.
+    pub(super) async fn bring_pause(&self, pod: &SandboxMetadata) -> Result<(), SandboxError> {
+        let Some(source) = &self.pause else { return Ok(()) };
+        if self.is_pause_here().await? {
+            return Ok(());
+        }
+        source.pull(pod).await
+    }
+
+    async fn is_pause_here(&self) -> Result<bool, SandboxError> {
+        let pause = &self.settings.pause;
+        self.containers.is_here(pause).await.map_err(|source| self.no_pause(source))
+    }
+
+    fn no_pause(&self, source: ContainerError) -> SandboxError {
+        SandboxError::PauseImage { image: self.settings.pause.image.clone(), source }
+    }
+
     /// Starts it and pins its namespace, where the pod has one of its own.
     pub(super) async fn start_infra(
         self: &Arc<Self>,
         record: &SandboxRecord,
     ) -> Result<Option<Infra>, SandboxError> {
         let Some(pin) = record.namespaces.pid.clone() else { return Ok(None) };
-        let pause = &self.settings.pause;
-        let failed = |source| SandboxError::PauseImage { image: pause.image.clone(), source };
-        if self.containers.is_here(pause).await.map_err(failed)? {
-            let infra = self.containers.run_infra(record, pause, &pin).await;
-            return infra.map(Some).map_err(failed);
+        // One that must be used and went meanwhile is missed by name.
+        if self.pause.is_some() || self.is_pause_here().await? {
+            let infra = self.containers.run_infra(record, &self.settings.pause, &pin).await;
+            return infra.map(Some).map_err(|source| self.no_pause(source));
         }
         let (parts, record) = (Arc::clone(self), record.clone());
         blocking(move || built_in(&record, &pin, &parts.runtime)).await.map(Some)

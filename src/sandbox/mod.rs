@@ -22,6 +22,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 pub use error::SandboxError;
+pub use infra::PauseSource;
 pub use labels::Labelling;
 pub use stats::PodStats;
 
@@ -90,6 +91,8 @@ pub struct Parts {
     pub runtime: Runtime,
     /// The verbs on containers: a pod that stops, stops what is in it.
     pub containers: Arc<Containers>,
+    /// Brings the pause image here; `None` takes it only where it is here already.
+    pub pause: Option<Arc<dyn PauseSource>>,
     /// SELinux labels.
     pub labelling: Labelling,
     /// The counters.

@@ -80,6 +80,10 @@ impl Parts {
             self.network.wait_ready(Instant::now() + self.settings.network_patience).await?;
         }
         stage.is("sandbox network ready");
+        if self.needs_process(&config) {
+            stage.is("sandbox pause image");
+            self.bring_pause(&config.metadata).await?;
+        }
         let mut record = self.new_record(config)?;
         let id = record.id.clone();
         self.runtime.cgroups_path_of_pod(&record.config.cgroup_parent, &id)?;
@@ -230,7 +234,7 @@ impl Parts {
             ipc: pin(options.ipc != NamespaceMode::Node, "ipcns"),
             // A pod in the node's network has the node's host name.
             uts: pin(own_network, "utsns"),
-            pid: pin(self.settings.always_infra || options.pid == NamespaceMode::Pod, "pidns"),
+            pid: pin(self.needs_process(&record.config), "pidns"),
             user: pin(options.user_namespace.is_some(), "userns"),
         }
     }

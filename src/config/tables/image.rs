@@ -23,11 +23,11 @@ table! {
         global_auth_file: Option<PathBuf> = Text(""), NOW;
         /// The directory of credentials for the pods of one namespace.
         namespaced_auth_dir: PathBuf = Text("/etc/crio/auth"), LATER.hidden();
-        /// The image that a pod's own process is run from, where a pod has one; without it on the
-        /// node a built-in program serves.
+        /// The image that a pod's own process is run from, where a pod has one. It is pulled if it is
+        /// not here; unless it is the default, which nobody set: then a built-in program serves.
         pause_image: String = Text("registry.k8s.io/pause:3.10.1"), NOW;
         /// A file with credentials for the pause image.
-        pause_image_auth_file: Option<PathBuf> = Text(""), LATER;
+        pause_image_auth_file: Option<PathBuf> = Text(""), NOW;
         /// The program in the pause image; empty takes what the image says.
         pause_command: String = Text("/pause"), NOW;
         /// Images that the kubelet must not remove: whole names, or with * at the end or at both
