@@ -15,6 +15,7 @@ use crate::images;
 use crate::images::Image;
 use crate::images::Layer;
 use crate::images::Tar;
+use crate::publish;
 use crate::scene;
 use crate::scene::refused;
 use crate::scene::said;
@@ -22,9 +23,15 @@ use crate::scene::script;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
 use crate::support::host;
+use crate::support::net;
+use crate::test_registry::Guard;
+use crate::test_registry::Setup;
+use crate::test_registry::TestRegistry;
 
 const PAUSE: &str = "example.test/pause:1";
 const CONFIG: &str = "[crio.image]\npause_image = \"example.test/pause:1\"\n";
+/// The image where nobody sets another.
+const DEFAULT: &str = "registry.k8s.io/pause:3.10.1";
 /// What the kernel calls the built-in process.
 const BUILT_IN: &str = "pause\n";
 
@@ -172,7 +179,7 @@ fn a_pod_that_shares_no_processes_has_one_of_its_own_where_none_is_to_be_dropped
     let keep = |daemon: &mut Daemon| {
         daemon
             .config("[crio.runtime]\ndrop_infra_ctr = false\n[crio.image]\npause_command = \"\"\n");
-        prepare(daemon);
+        scene::bring(daemon, DEFAULT, &image());
     };
     scene::prepared(&[], keep, |daemon, mut client| async move {
         let pod = apart(client.pod("shop"));
@@ -192,7 +199,7 @@ fn a_pod_that_shares_no_processes_has_one_of_its_own_where_none_is_to_be_dropped
         client.remove_pod(&id).await.unwrap();
         scene::unchanged(&daemon, &[], "removed").await;
 
-        client.remove_image(PAUSE).await.unwrap();
+        client.remove_image(DEFAULT).await.unwrap();
         let id = client.run_pod(&pod).await.unwrap();
         let own = pid(&info(&mut client, &id).await);
         assert_eq!(std::fs::read_to_string(format!("/proc/{own}/comm")).unwrap(), BUILT_IN);
@@ -232,6 +239,56 @@ fn a_pause_image_that_the_policy_refuses_does_not_run_and_nothing_runs_in_its_pl
             daemon
         },
     );
+}
+
+#[test]
+fn a_pause_image_that_somebody_set_is_pulled_with_its_own_credentials_or_there_is_no_pod() {
+    if !host::can(&["root", "cni", "runc", "conmon", "ip", "skopeo"]) {
+        return;
+    }
+    net::in_own_network(|| async {
+        let guard = Guard::Basic("me", "secret");
+        let registry = TestRegistry::with(Setup { guard, ..Setup::default() }).await;
+        let mut daemon = Daemon::new();
+        daemon.registries(&publish::insecure(&[&registry]));
+        let name = format!("{}/pause:1", registry.host());
+        let auth = daemon.path("auth.json");
+        daemon.config(&format!(
+            "[crio.image]\npause_image = {name:?}\npause_image_auth_file = {auth:?}\n"
+        ));
+        daemon.start().await;
+        let mut client = daemon.client().await;
+        let pod = client.pod("shop");
+        let refusal = |told: tonic::Status| {
+            assert!(told.message().contains("pull the pause image"), "{told}");
+            assert!(told.message().contains(&name), "{told}");
+            assert!(!told.message().contains("secret"), "{told}");
+        };
+        let auths = json!({"auths": {registry.host(): {"auth": "bWU6c2VjcmV0"}}});
+        refusal(client.run_pod(&pod).await.expect_err("no credentials"));
+        daemon.write("auth.json", &auths.to_string());
+        refusal(client.run_pod(&pod).await.expect_err("no image"));
+        publish::image(&registry, "pause:1", &image());
+        daemon.namespace_policy("default", &json!({"default": [{"type": "reject"}]}));
+        refusal(client.run_pod(&pod).await.expect_err("no permission"));
+        assert!(registry.asked("/blobs/").is_empty(), "nothing of a refused image is fetched");
+        assert!(client.pods().await.unwrap().is_empty());
+        scene::unchanged(&daemon, &[], "refused").await;
+
+        daemon
+            .namespace_policy("default", &json!({"default": [{"type": "insecureAcceptAnything"}]}));
+        let id = client.run_pod(&pod).await.unwrap();
+        let shown = info(&mut client, &id).await;
+        assert_eq!(shown["image"], name);
+        assert_eq!(proc(pid(&shown), "cmdline"), "/bin/sh /pause");
+        let asked = registry.seen().len();
+        let next = client.run_pod(&client.pod("next")).await.unwrap();
+        assert_eq!(registry.seen().len(), asked, "it is here already");
+        for id in [id, next] {
+            client.remove_pod(&id).await.unwrap();
+        }
+        daemon.finish().await;
+    });
 }
 
 #[test]
