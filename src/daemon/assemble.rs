@@ -69,10 +69,8 @@ pub(super) async fn assemble(
     found.extend(apparmor.warning.iter().cloned().chain(warning));
     warnings.extend(found.into_iter().inspect(|warning| tracing::warn!("{warning}")));
     let store = Store::open(settings::store(config))?;
-    let sandbox_records = store.root().join("crioxide").join("sandboxes");
     let metrics = settings::metrics(config);
-    let records = settings::records(&store, &sandbox_records);
-    let records = Arc::new(Records::new(records, metrics.clone()));
+    let (sandbox_records, records) = keep_records(&store, &metrics);
     let (registry, artifacts, catalog) = look_up(config, &store)?;
     let audit = Audit::new(settings::audit(config));
     warnings.extend(look_at_audit(&audit)?);
@@ -82,8 +80,7 @@ pub(super) async fn assemble(
     let runtime = Runtime::new(settings::runtime(config))?;
     let mut handlers = settings::handlers(config)?;
     let user_namespaces = look_at_handlers(&mut handlers, &runtime, &store).await?;
-    let recursive = handlers.iter().filter(|(_, facts)| facts.recursive_read_only);
-    let recursive_read_only = recursive.map(|(name, _)| name.clone()).collect();
+    let recursive_read_only = with_recursive_read_only(&handlers);
     warnings.extend(look_at_hooks(config, &handlers)?);
     let verifier = Verifier::new(registry, judge.clone());
     let containers = Arc::new(Containers::new(container::Parts {
@@ -124,6 +121,13 @@ pub(super) async fn assemble(
         sandbox_records,
         metrics,
     })
+}
+
+/// The records, and where those of sandboxes lie.
+fn keep_records(store: &Store, metrics: &Metrics) -> (PathBuf, Arc<Records>) {
+    let of_sandboxes = store.root().join("crioxide").join("sandboxes");
+    let records = Records::new(settings::records(store, &of_sandboxes), metrics.clone());
+    (of_sandboxes, Arc::new(records))
 }
 
 /// The registries, the artifacts of the node, and what of them and the images is here by which name.
@@ -191,6 +195,12 @@ async fn look_at_handlers(
         user_namespaces.clear();
     }
     Ok(user_namespaces)
+}
+
+/// The handlers whose mounts can be read-only recursively.
+fn with_recursive_read_only(handlers: &BTreeMap<String, HandlerFacts>) -> Vec<String> {
+    let able = handlers.iter().filter(|(_, facts)| facts.recursive_read_only);
+    able.map(|(name, _)| name.clone()).collect()
 }
 
 /// Reads the hooks, for a fault is better known now than at the first container; gives the

@@ -25,10 +25,8 @@ pub(super) fn source(
         return None;
     }
     let from = &config.image;
-    let credentials = from
-        .pause_image_auth_file
-        .clone()
-        .map_or(Credentials::None, |file| Credentials::File(file));
+    let file = from.pause_image_auth_file.clone();
+    let credentials = file.map_or(Credentials::None, Credentials::File);
     let (images, image) = (Arc::clone(images), from.pause_image.clone());
     Some(Arc::new(Puller { images, image, credentials }))
 }
