@@ -34,10 +34,14 @@ pub(super) fn command() -> Command {
         .allow_external_subcommands(true)
         .arg(switch(VERSION, 'v', "Print the version."))
         .subcommand(config())
+        .subcommand(super::documents::completion_command())
         .subcommand(super::evidence::command())
+        .subcommand(super::documents::markdown_command())
         .subcommand(super::policy::command())
+        .subcommand(super::status::command())
         .subcommand(super::verify::command())
-        .subcommand(version());
+        .subcommand(version())
+        .subcommand(super::wipe::command());
     for name in NOT_BUILT {
         command = command.subcommand(not_built(name));
     }
@@ -68,7 +72,7 @@ fn not_built(name: &'static str) -> Command {
     Command::new(name).hide(true).disable_help_flag(true).arg(rest)
 }
 
-fn switch(name: &'static str, short: char, help: &'static str) -> Arg {
+pub(super) fn switch(name: &'static str, short: char, help: &'static str) -> Arg {
     Arg::new(name).long(name).short(short).action(ArgAction::SetTrue).help(help)
 }
 

@@ -5,14 +5,17 @@
 //! everything else to the standard error stream, because other programs read the former.
 
 mod bundle;
+mod documents;
 mod evidence;
 mod flags;
 mod output;
 mod policy;
 mod run;
 mod show_config;
+mod status;
 mod verify;
 mod version;
+mod wipe;
 
 use std::process::ExitCode;
 
@@ -22,8 +25,7 @@ use clap::error::ErrorKind;
 use crate::failure::chain;
 
 /// Commands of CRI-O that are not built yet.
-const NOT_BUILT: &[&str] =
-    &["check", "complete", "completion", "man", "markdown", "publish", "status", "wipe"];
+const NOT_BUILT: &[&str] = &["check", "man", "publish"];
 
 /// The exit status for arguments that mean nothing, and of a command whose answer is its exit status
 /// for there being none.
@@ -86,6 +88,12 @@ enum CliError {
     /// A bundle is about one thing.
     #[error("a bundle is about one file or digest; name one")]
     OneArtifact,
+    /// Not everything could be wiped.
+    #[error("{0} pods or images could not be removed; the log says why")]
+    Left(usize),
+    /// The daemon does not say.
+    #[error(transparent)]
+    Status(#[from] status::StatusError),
     /// There is no such command.
     #[error("command \"{0}\" not supported")]
     NotSupported(String),
@@ -124,12 +132,16 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, CliError> {
     match matches.subcommand() {
         None => run::run(&inputs)?,
         Some(("config", inner)) => show_config::run(inputs, inner.get_flag(flags::DEFAULT))?,
+        Some(("completion", inner)) => documents::print_completion(inner)?,
         Some(("evidence", inner)) => evidence::run(&inputs, inner)?,
+        Some(("markdown", inner)) => documents::print_page(inner)?,
         Some(("policy", inner)) => return policy::run(&inputs, inner),
+        Some(("status", inner)) => status::run(inner)?,
         Some(("verify", inner)) => return verify::run(&inputs, inner),
         Some(("version", inner)) => {
             version::print(inner.get_flag(flags::JSON), inner.get_flag(flags::VERBOSE))?;
         }
+        Some(("wipe", inner)) => wipe::run(&inputs, inner)?,
         Some((name, _)) if NOT_BUILT.contains(&name) => {
             return Err(CliError::NotBuilt(name.to_owned()));
         }

@@ -4,6 +4,7 @@
 mod assemble;
 mod error;
 mod host;
+mod inspect;
 mod listen;
 mod metrics;
 pub mod offline;
@@ -13,6 +14,7 @@ mod reconcile;
 mod serve;
 mod settings;
 mod tasks;
+mod wipe;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use error::DaemonError;
+pub use wipe::Wiped;
+pub use wipe::wipe;
 
 use crate::config::Config;
 use crate::config::Values;
@@ -76,6 +80,7 @@ async fn run_until_end(
     if let Some(period) = settings::collection_period(config) {
         tasks::collect_stats_every(period, &parts.sandboxes, &metric_groups);
     }
+    let inspect = inspect::routes(config, values, &parts);
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
     let events = Arc::clone(&parts.records.events);
@@ -98,6 +103,7 @@ async fn run_until_end(
             .max_encoding_message_size(send)
             .max_decoding_message_size(receive),
     );
+    let routes = Routes::from(routes.into_axum_router().merge(inspect));
     let socket = config.api.listen.display();
     tracing::info!(%socket, streaming = streaming.base(), "serving");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {

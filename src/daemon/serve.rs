@@ -1,4 +1,4 @@
-//! Serves the socket until it is time to end: gRPC over HTTP/2.
+//! Serves the socket until it is time to end: gRPC over HTTP/2, and questions over plain HTTP.
 //!
 //! The server of the gRPC library ends a request at the client's deadline with a status of its own
 //! (CANCELLED), which races with the client's; a kubelet that gives up knows it by itself. So
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +20,8 @@ use tonic::service::Routes;
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 /// How long to wait after an accept that failed, as for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How long a client of plain HTTP may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many requests one connection may have under way.
 const STREAMS: u32 = 1024;
 
@@ -26,8 +29,9 @@ const STREAMS: u32 = 1024;
 pub(super) async fn serve(listener: UnixListener, routes: Routes, end: impl Future<Output = ()>) {
     let service = TowerToHyperService::new(routes.prepare());
     let graceful = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+    let mut builder = Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(STREAMS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     tokio::pin!(end);
     loop {
         let accepted = tokio::select! {

@@ -34,6 +34,7 @@ mod hooks;
 mod host_ports;
 mod hostile;
 mod image_volumes;
+mod inspect;
 mod layers;
 mod limits;
 mod missing_evidence;

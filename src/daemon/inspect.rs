@@ -1,0 +1,162 @@
+//! Answers plain HTTP on the daemon's own socket: what CRI-O's socket tells cAdvisor and `crio status`.
+//!
+//! `/info`, `/config` and `/containers/ID`, with CRI-O's names. Only reading: what changes something
+//! goes through the CRI.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::config::CgroupManager;
+use crate::config::Config;
+use crate::config::Shown;
+use crate::config::Values;
+use crate::config::show;
+use crate::container::Containers;
+use crate::daemon::assemble::Parts;
+use crate::failure::Classify;
+use crate::failure::Kind;
+use crate::failure::chain;
+use crate::sandbox::Sandboxes;
+use crate::state::ContainerRecord;
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) struct Inspect {
+    containers: Arc<Containers>,
+    sandboxes: Arc<Sandboxes>,
+    info: Info,
+    /// The configuration as a file.
+    config: String,
+}
+
+/// The daemon, in CRI-O's words.
+#[derive(Debug, Clone, Serialize)]
+struct Info {
+    storage_driver: String,
+    storage_root: String,
+    storage_image: String,
+    cgroup_driver: &'static str,
+    default_id_mappings: IdMappings,
+}
+
+/// Users of all pods that have none of their own: the node's.
+#[derive(Debug, Clone, Default, Serialize)]
+struct IdMappings {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+}
+
+/// A container, in CRI-O's words.
+#[derive(Debug, Serialize)]
+struct Container<'a> {
+    name: &'a str,
+    pid: i32,
+    image: &'a str,
+    image_ref: &'a str,
+    created_time: i64,
+    labels: &'a BTreeMap<String, String>,
+    annotations: &'a BTreeMap<String, String>,
+    crio_annotations: BTreeMap<String, String>,
+    log_path: String,
+    root: String,
+    sandbox: &'a str,
+    ip_addresses: &'a [IpAddr],
+    host_network: bool,
+}
+
+/// The routes.
+pub(super) fn routes(config: &Config, values: &Values, parts: &Parts) -> Router {
+    let driver = match config.runtime.cgroup_manager {
+        CgroupManager::Systemd => "systemd",
+        CgroupManager::Cgroupfs => "cgroupfs",
+    };
+    let info = Info {
+        storage_driver: config.root.storage_driver.clone(),
+        storage_root: parts.store.root().display().to_string(),
+        storage_image: String::new(),
+        cgroup_driver: driver,
+        default_id_mappings: IdMappings::default(),
+    };
+    let inspect = Inspect {
+        containers: Arc::clone(&parts.containers),
+        sandboxes: Arc::clone(&parts.sandboxes),
+        info,
+        config: show(values, values, Shown::All),
+    };
+    Router::new()
+        .route("/info", get(info_of))
+        .route("/config", get(config_of))
+        .route("/containers/{id}", get(container_of))
+        .with_state(Arc::new(inspect))
+}
+
+async fn info_of(State(inspect): State<Arc<Inspect>>) -> Response {
+    json(&inspect.info)
+}
+
+async fn config_of(State(inspect): State<Arc<Inspect>>) -> Response {
+    ([("content-type", "application/toml")], inspect.config.clone()).into_response()
+}
+
+async fn container_of(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
+    let record = match inspect.containers.find(&id) {
+        Ok(record) => record,
+        Err(error) => {
+            let missing = error.kind() == Kind::NotFound;
+            let code =
+                if missing { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
+            return (code, chain(&error)).into_response();
+        }
+    };
+    let spec = inspect.containers.spec_text(&record).await.unwrap_or_default();
+    json(&inspect.container(&record, &spec))
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => ([("content-type", "application/json")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+impl Inspect {
+    /// What is said of a container, whose runtime spec is this.
+    fn container<'a>(&self, record: &'a ContainerRecord, spec: &str) -> serde_json::Value {
+        let spec: serde_json::Value = serde_json::from_str(spec).unwrap_or_default();
+        let text = |pointer: &str| spec.pointer(pointer).and_then(|value| value.as_str());
+        let annotations = spec.get("annotations").and_then(|value| value.as_object());
+        let crio_annotations = annotations.into_iter().flatten();
+        let sandbox = self.sandboxes.find(record.sandbox.as_str()).ok();
+        let (ips, host_network) = match &sandbox {
+            Some(sandbox) => (sandbox.ips.as_slice(), sandbox.namespaces.net.is_none()),
+            None => (&[] as &[IpAddr], false),
+        };
+        serde_json::json!(Container {
+            name: &record.name,
+            pid: record.pid,
+            image: &record.image.name,
+            image_ref: &record.image.reference,
+            created_time: record.created,
+            labels: &record.config.labels,
+            annotations: &record.config.annotations,
+            crio_annotations: crio_annotations
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+                .collect(),
+            log_path: record.log.display().to_string(),
+            root: text("/root/path").unwrap_or_default().to_owned(),
+            sandbox: record.sandbox.as_str(),
+            ip_addresses: ips,
+            host_network,
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! What the daemon's socket tells programs that do not speak the CRI: cAdvisor, `crio status`; and
+//! `crio wipe`, for a node whose pods nobody asks about any more.
+
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::scene;
+use crate::support::daemon::Daemon;
+
+/// Asks as cAdvisor does; gives the status and the body.
+fn asked(daemon: &Daemon, path: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: crio\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
+/// What `crio status` prints.
+#[track_caller]
+fn status(daemon: &Daemon, words: &[&str]) -> String {
+    let socket = daemon.socket();
+    let output = daemon.crio(&[&["status", "--socket", socket.to_str().unwrap()], words].concat());
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_running_daemon_is_asked_over_plain_http_and_by_crio_status() {
+    scene::story(&[], |daemon, mut client| async move {
+        let pod = client.pod("shop");
+        let sandbox = client.run_pod(&pod).await.unwrap();
+        let container = scene::script(&client, "web", "sleep 1000");
+        let id = client.run(&sandbox, &pod, &container).await.unwrap();
+        let (code, body) = asked(&daemon, "/info");
+        let info: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((code.as_str(), &info["storage_driver"]), ("200", &json!("overlay")));
+        assert_eq!(info["cgroup_driver"], "cgroupfs");
+        let (code, body) = asked(&daemon, &format!("/containers/{id}"));
+        let found: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((code.as_str(), &found["sandbox"]), ("200", &json!(sandbox)));
+        let pid = scene::pid_of(&mut client, &id).await;
+        assert_eq!(found["pid"], pid);
+        let root = found["root"].as_str().unwrap();
+        assert!(std::path::Path::new(root).join("bin").is_dir(), "{root}");
+        let ip = client.pod_ip(&sandbox).await.unwrap().to_string();
+        assert_eq!(found["ip_addresses"], json!([ip]));
+        assert_eq!(asked(&daemon, "/containers/0123").0, "404");
+
+        let shown = status(&daemon, &["containers", "--id", &id]);
+        assert!(shown.contains(&format!("sandbox: {sandbox}\n")), "{shown}");
+        assert!(status(&daemon, &["info"]).starts_with("cgroup driver: cgroupfs\n"));
+        let config = status(&daemon, &["config"]);
+        assert!(config.lines().any(|line| line == "cgroup_manager = \"cgroupfs\""), "{config}");
+        let output = daemon.crio(&["status", "--socket", "/nowhere.sock", "info"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("no daemon answers on"), "{said}");
+        client.remove_pod(&sandbox).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn a_forced_wipe_removes_all_pods_and_not_while_a_daemon_runs() {
+    scene::story(&[], |mut daemon, mut client| async move {
+        for name in ["shop", "bank"] {
+            let pod = client.pod(name);
+            let sandbox = client.run_pod(&pod).await.unwrap();
+            let container = scene::script(&client, "web", "sleep 1000");
+            client.run(&sandbox, &pod, &container).await.unwrap();
+        }
+        let running = daemon.crio(&["wipe", "--force"]);
+        let said = String::from_utf8_lossy(&running.stderr).into_owned();
+        assert!(!running.status.success() && said.contains("another daemon answers"), "{said}");
+        assert_eq!(client.pods().await.unwrap().len(), 2);
+        daemon.stop().await;
+        let unforced = daemon.crio(&["wipe"]);
+        assert!(unforced.status.success());
+        assert!(!daemon.leftovers().is_empty(), "pods outlive a wipe that is not forced");
+        let wiped = daemon.crio(&["wipe", "--force"]);
+        assert!(wiped.status.success(), "{}", String::from_utf8_lossy(&wiped.stderr));
+        assert_eq!(daemon.leftovers(), [""; 0]);
+        daemon.start().await;
+        let mut client = daemon.client().await;
+        assert!(client.pods().await.unwrap().is_empty());
+        assert!(client.images().await.unwrap().is_empty());
+        daemon
+    });
+}
