@@ -27,6 +27,8 @@ pub(crate) const TRANSPORTS: [&str; 2] = ["spdy", "websocket"];
 pub(crate) fn crictl(daemon: &Daemon, arguments: &[&str]) -> Command {
     let mut command = host::command("crictl");
     command.args(["--runtime-endpoint", &format!("unix://{}", daemon.socket().display())]);
+    // Its own two seconds are not enough on a machine that does much else.
+    command.args(["--timeout", "60s"]);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
