@@ -5,6 +5,12 @@ use std::path::Path;
 use super::*;
 use crate::oci::descriptor::Descriptor;
 
+/// Writes a file, as someone else would.
+fn write(path: impl AsRef<std::path::Path>, text: impl AsRef<[u8]>) {
+    let durability = crate::sys::files::Durability::Process;
+    crate::sys::files::replace(path.as_ref(), text.as_ref(), 0o644, durability).unwrap();
+}
+
 struct Scene {
     directory: tempfile::TempDir,
     artifacts: Artifacts,
@@ -135,7 +141,7 @@ fn other_bytes_than_promised_are_refused() {
     assert!(stage.take(&wanted).unwrap());
     let path = scene.artifacts.inner.layout.blob(&wanted.digest);
     std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, "wrong").unwrap();
+    write(&path, "wrong");
     let stage = scene.artifacts.stage().unwrap();
     assert!(!stage.take(&wanted).unwrap());
 }
@@ -197,7 +203,7 @@ fn what_others_wrote_into_the_index_is_kept_and_a_broken_entry_hides_no_other() 
     index["theirs"] = serde_json::json!("kept");
     let missing = Digest::sha256(b"missing").to_string();
     index["manifests"].as_array_mut().unwrap().push(serde_json::json!({"digest": missing}));
-    std::fs::write(&path, index.to_string()).unwrap();
+    write(&path, index.to_string());
     let second = scene.put("a.io/y:1", &[("two", "2")]);
     assert_eq!(scene.artifacts.all().unwrap().len(), 2);
     scene.artifacts.remove(&second, None).unwrap();
@@ -214,7 +220,7 @@ fn a_start_clears_away_what_a_dead_daemon_left() {
     let digest = scene.put("a.io/x:1", &[("one", "1")]);
     let own = scene.directory.path().join("root/crioxide/artifacts");
     std::fs::create_dir_all(own.join("staging/1-0")).unwrap();
-    std::fs::write(own.join("evidence").join("f".repeat(64)), "of nothing").unwrap();
+    write(own.join("evidence").join("f".repeat(64)), "of nothing");
     let again = Artifacts::open(&settings(scene.directory.path())).unwrap();
     assert!(!own.join("staging").exists());
     assert!(!own.join("evidence").join("f".repeat(64)).exists());

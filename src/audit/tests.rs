@@ -6,6 +6,12 @@ use std::time::SystemTime;
 
 use super::*;
 
+/// Writes a file, as someone else would.
+fn write(path: impl AsRef<std::path::Path>, text: impl AsRef<[u8]>) {
+    let durability = crate::sys::files::Durability::Process;
+    crate::sys::files::replace(path.as_ref(), text.as_ref(), 0o644, durability).unwrap();
+}
+
 fn record(image: &str) -> Record {
     Record {
         time: SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 5),
@@ -107,7 +113,7 @@ fn a_file_that_others_put_aside_is_made_anew() {
 fn a_line_that_was_cut_off_does_not_swallow_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
-    std::fs::write(&path, "{\"half").unwrap();
+    write(&path, "{\"half");
     to_file(&path, 1 << 20, 2).add(&record("whole")).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let last = text.lines().last().unwrap();
@@ -118,7 +124,7 @@ fn a_line_that_was_cut_off_does_not_swallow_the_next() {
 fn a_link_or_a_pipe_in_the_file_s_place_is_an_error_and_nothing_is_written_behind_it() {
     let directory = tempfile::tempdir().unwrap();
     let (link, victim) = (directory.path().join("audit.log"), directory.path().join("shadow"));
-    std::fs::write(&victim, "root:x").unwrap();
+    write(&victim, "root:x");
     std::os::unix::fs::symlink(&victim, &link).unwrap();
     let error = to_file(&link, 1 << 20, 2).add(&record("x")).unwrap_err();
     assert!(error.to_string().contains("audit.log"), "{error}");

@@ -65,6 +65,12 @@ fn fault(path: &Path, fault: String) -> ContainerError {
 mod tests {
     use super::*;
 
+    /// Writes a file, as someone else would.
+    fn write(path: impl AsRef<std::path::Path>, text: impl AsRef<[u8]>) {
+        let durability = files::Durability::Process;
+        files::replace(path.as_ref(), text.as_ref(), 0o644, durability).unwrap();
+    }
+
     #[test]
     fn a_later_directory_wins_and_a_broken_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
@@ -77,16 +83,16 @@ mod tests {
         };
         std::fs::create_dir(&first).unwrap();
         std::fs::create_dir(&second).unwrap();
-        std::fs::write(first.join("one.json"), text("/bin/sh")).unwrap();
-        std::fs::write(first.join("two.json"), text("/bin/sh")).unwrap();
-        std::fs::write(first.join("README"), "no hook").unwrap();
-        std::fs::write(second.join("one.json"), text("/bin/ls")).unwrap();
+        write(first.join("one.json"), text("/bin/sh"));
+        write(first.join("two.json"), text("/bin/sh"));
+        write(first.join("README"), "no hook");
+        write(second.join("one.json"), text("/bin/ls"));
         let all = [first, second.clone(), directory.path().join("nothing")];
         let hooks = read(&all).unwrap();
         let paths: Vec<_> = hooks.iter().map(NodeHook::path).collect();
         assert_eq!(paths, ["/bin/ls", "/bin/sh"]);
         for broken in ["{", &text("/no/such/program")] {
-            std::fs::write(second.join("two.json"), broken).unwrap();
+            write(second.join("two.json"), broken);
             let error = read(&all).unwrap_err().to_string();
             assert!(error.contains("b/two.json"), "{error}");
         }

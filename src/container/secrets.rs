@@ -12,9 +12,9 @@ use std::path::Path;
 
 use crate::spec::facts::MadeVolume;
 use crate::sys::files;
-use crate::sys::files::Durability;
 use crate::sys::files::Links;
 use crate::sys::selinux;
+use files::Durability;
 
 /// Where the field keeps the file: an administrator's, or the distribution's.
 const USUAL: [&str; 2] = ["/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf"];
@@ -114,6 +114,12 @@ mod tests {
 
     use super::*;
 
+    /// Writes a file, as someone else would.
+    fn write(path: impl AsRef<std::path::Path>, text: impl AsRef<[u8]>) {
+        let durability = files::Durability::Process;
+        files::replace(path.as_ref(), text.as_ref(), 0o644, durability).unwrap();
+    }
+
     const OWNER: Owner<'_> = Owner { root: 0, label: None };
 
     fn told(conf: &Path, bundle: &Path) -> Vec<PathBuf> {
@@ -125,8 +131,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::create_dir_all(at("node/deep")).unwrap();
-        std::fs::write(at("node/deep/key"), "secret").unwrap();
-        std::fs::write(at("file"), "text").unwrap();
+        write(at("node/deep/key"), "secret");
+        write(at("file"), "text");
         std::fs::set_permissions(at("file"), std::fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("/nowhere", at("node/dangling")).unwrap();
         std::os::unix::fs::symlink(".", at("node/deep/circle")).unwrap();
@@ -134,7 +140,7 @@ mod tests {
             "# a comment\n{0}/file:/run/file\n{0}/nothing:/run/x\nrelative:/y\n{0}/node\n",
             directory.path().display()
         );
-        std::fs::write(at("mounts.conf"), lines).unwrap();
+        write(at("mounts.conf"), lines);
         // The circle is too deep, so the directory is left out as a whole.
         assert_eq!(told(&at("mounts.conf"), &at("first")).len(), 1);
         std::fs::remove_file(at("node/deep/circle")).unwrap();

@@ -2,6 +2,7 @@
 
 use crate::judge::JudgeError;
 use crate::judge::shared;
+use crate::judge::shared::Items;
 use crate::model::ids::ImageId;
 use crate::oci::digest::Digest;
 use crate::policy::Evidence;
@@ -23,7 +24,7 @@ pub fn keep(
     image: &ImageId,
     manifest_digest: &Digest,
     evidence: &Evidence,
-) -> Result<(Vec<(String, Vec<u8>)>, String), JudgeError> {
+) -> Result<(Items, String), JudgeError> {
     let wrap = |source| JudgeError::Shared { image: image.clone(), source };
     let (mut items, metadata) =
         shared::write(store, image, manifest_digest, &evidence.stored()).map_err(wrap)?;

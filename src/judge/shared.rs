@@ -70,6 +70,9 @@ pub(super) fn read(store: &Store, image: &ImageId) -> Result<Vec<StoredSignature
     Ok(found)
 }
 
+/// Data items of an image, by their keys.
+pub type Items = Vec<(String, Vec<u8>)>;
+
 /// The data items and the metadata that say to other tools what `signatures` the manifest has.
 ///
 /// What the metadata says of other manifests stays.
@@ -78,7 +81,7 @@ pub(super) fn write(
     image: &ImageId,
     digest: &Digest,
     signatures: &[StoredSignature],
-) -> Result<(Vec<(String, Vec<u8>)>, String), SharedError> {
+) -> Result<(Items, String), SharedError> {
     let old = store.image(image)?.map(|record| record.metadata.clone()).unwrap_or_default();
     if signatures.is_empty() {
         return Ok((Vec::new(), if old.is_empty() { "{}".to_owned() } else { old }));

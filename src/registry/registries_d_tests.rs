@@ -2,15 +2,21 @@
 
 use super::*;
 
+/// Writes a file, as someone else would.
+fn write(path: impl AsRef<std::path::Path>, text: impl AsRef<[u8]>) {
+    let durability = crate::sys::files::Durability::Process;
+    crate::sys::files::replace(path.as_ref(), text.as_ref(), 0o644, durability).unwrap();
+}
+
 /// What files of these texts say.
 fn load(texts: &[&str]) -> Result<Arc<SignatureConf>, RegistryError> {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("registries.d");
     std::fs::create_dir(&directory).unwrap();
     for (index, text) in texts.iter().enumerate() {
-        std::fs::write(directory.join(format!("{index}.yaml")), text).unwrap();
+        write(directory.join(format!("{index}.yaml")), text);
     }
-    std::fs::write(directory.join("README"), "not: [read").unwrap();
+    write(directory.join("README"), "not: [read");
     SignatureFiles::new(vec![root.path().join("absent"), directory]).load()
 }
 

@@ -88,17 +88,15 @@ impl Attachment {
     pub fn bundle(&self) -> Result<Bundle, SignatureError> {
         let envelope: &RawValue =
             strict_json::parse(&self.envelope).map_err(SignatureError::Envelope)?;
-        let mut material = json!({
+        let (signer, of_signer) = match self.certificates()? {
+            Some(certificates) => ("x509CertificateChain", json!({ "certificates": certificates })),
+            None => ("publicKey", json!({ "hint": "" })),
+        };
+        let material = json!({
             "tlogEntries": self.entries()?,
             "timestampVerificationData": { "rfc3161Timestamps": self.stamps()? },
+            signer: of_signer,
         });
-        match self.certificates()? {
-            Some(certificates) => {
-                material["x509CertificateChain"] = json!({ "certificates": certificates });
-            }
-            None => material["publicKey"] = json!({ "hint": "" }),
-        }
-        let material = material.to_string();
         let bundle = format!(
             r#"{{"mediaType":"{BUNDLE}","verificationMaterial":{material},"dsseEnvelope":{envelope}}}"#
         );

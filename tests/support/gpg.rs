@@ -113,7 +113,7 @@ impl Gpg {
         let path = self.home.path().join("openpgp-revocs.d").join(format!("{key}.rev"));
         let text = std::fs::read_to_string(path).expect("a revocation");
         let start = text.find(":-----BEGIN").expect("a revocation");
-        text[start + 1..].as_bytes().to_vec()
+        text.as_bytes()[start + 1..].to_vec()
     }
 
     /// A signed message, as skopeo has it made.
