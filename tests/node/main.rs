@@ -24,6 +24,7 @@ mod test_registry;
 
 mod annotations;
 mod artifacts;
+mod attestations;
 mod containers;
 mod daemon;
 mod devices;
