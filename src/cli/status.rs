@@ -58,7 +58,7 @@ pub(super) enum StatusError {
     Strange(PathBuf),
 }
 
-pub(super) fn status() -> Command {
+pub(super) fn command() -> Command {
     let id = Arg::new(ID).long(ID).short('i').required(true).value_name("ID").help("Which one.");
     let containers = Command::new("containers")
         .visible_aliases(["container", "cs", "s"])

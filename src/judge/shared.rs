@@ -71,7 +71,7 @@ pub(super) fn read(store: &Store, image: &ImageId) -> Result<Vec<StoredSignature
 }
 
 /// Data items of an image, by their keys.
-pub type Items = Vec<(String, Vec<u8>)>;
+pub(super) type Items = Vec<(String, Vec<u8>)>;
 
 /// The data items and the metadata that say to other tools what `signatures` the manifest has.
 ///
