@@ -268,20 +268,22 @@ fn for_systemd(facts: &ContainerFacts<'_>) -> Result<Vec<(&'static str, String)>
     Ok(properties)
 }
 
-/// Gives the signal that stops the container: the request's, or the image's.
+/// Gives the signal that stops the container: the request's, or the image's. What an image says and is
+/// none, it does not say.
 ///
 /// # Errors
 ///
-/// [`SpecError::Field`] for what cannot be the name or number of a signal.
+/// [`SpecError::Field`] for what is asked for and cannot be the name or number of a signal.
 pub fn stop_signal(facts: &ContainerFacts<'_>) -> Result<Option<String>, SpecError> {
-    let of_image = facts.image.run.stop_signal.as_deref().unwrap_or_default();
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
+    let legal = |text: &str| text.len() <= 16 && text.chars().all(letter);
+    let of_image = facts.image.run.stop_signal.as_deref().filter(|text| legal(text));
     let asked = facts.config.stop_signal.as_str();
-    let signal = if asked.is_empty() { of_image } else { asked };
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-');
-    if signal.len() > 16 || !signal.chars().all(legal) {
-        return Err(SpecError::field("stop_signal", signal, "is no signal"));
+    if !legal(asked) {
+        return Err(SpecError::field("stop_signal", asked, "is no signal"));
     }
-    Ok((!signal.is_empty()).then(|| signal.to_owned()))
+    let signal = if asked.is_empty() { of_image } else { Some(asked) };
+    Ok(signal.filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
 #[cfg(test)]

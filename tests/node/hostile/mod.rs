@@ -142,10 +142,20 @@ impl Faults {
     }
 }
 
-/// Every file of the daemon's directory but its store, its log and what belongs to pods: what kind,
+/// Every file of the daemon's directory but its store, its logs and what belongs to pods: what kind,
 /// mode, size and owner it has.
 fn surroundings(daemon: &Daemon) -> BTreeMap<PathBuf, String> {
-    let own = ["storage", "storage-run", "crio.log", "policy.json", "ipam", "pods", "ns", "runc"];
+    let own = [
+        "storage",
+        "storage-run",
+        "crio.log",
+        "audit.log",
+        "policy.json",
+        "ipam",
+        "pods",
+        "ns",
+        "runc",
+    ];
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(daemon.path("")).unwrap().flatten() {
         if !own.contains(&entry.file_name().to_str().unwrap()) {
