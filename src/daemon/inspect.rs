@@ -131,7 +131,7 @@ fn json(value: &impl Serialize) -> Response {
 
 impl Inspect {
     /// What is said of a container, whose runtime spec is this.
-    fn container<'a>(&self, record: &'a ContainerRecord, spec: &str) -> serde_json::Value {
+    fn container(&self, record: &ContainerRecord, spec: &str) -> serde_json::Value {
         let spec: serde_json::Value = serde_json::from_str(spec).unwrap_or_default();
         let text = |pointer: &str| spec.pointer(pointer).and_then(|value| value.as_str());
         let annotations = spec.get("annotations").and_then(|value| value.as_object());

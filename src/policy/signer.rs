@@ -38,7 +38,7 @@ pub(crate) enum Signers {
     /// The owner of one of these keys; if logs are named, one of them must have seen it.
     Keys { keys: Keys, logs: Option<Keys> },
     /// Someone with a short-lived certificate of a Fulcio.
-    Fulcio(Fulcio),
+    Fulcio(Box<Fulcio>),
     /// Someone with a certificate of an ordinary authority.
     Pki(Pki),
 }
@@ -95,7 +95,8 @@ impl<'a> Named<'a> {
         }
         let Self { keys, fulcio, logs, pki } = self;
         if let Some(fulcio) = fulcio {
-            return Fulcio::parse(&fulcio, logs, part, read).map(Signers::Fulcio);
+            let fulcio = Fulcio::parse(&fulcio, logs, part, read)?;
+            return Ok(Signers::Fulcio(Box::new(fulcio)));
         }
         if let Some(pki) = pki {
             return Pki::parse(&pki, read).map(Signers::Pki);

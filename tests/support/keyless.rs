@@ -5,6 +5,11 @@
 //! forms. Everything is what the real services were seen to give out, with keys that live as long
 //! as the test.
 #![allow(dead_code, unreachable_pub, reason = "each test takes its own part, from where it is")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "lengths and times of what was made here are small"
+)]
 
 use std::collections::BTreeMap;
 

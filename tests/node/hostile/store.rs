@@ -86,18 +86,14 @@ fn what_is_changed_in_the_store_does_not_run() {
         let shared_of_other = read(&item(&scene, &other, "signatures"));
         let bit = flipped(&read(&evidence));
         let none = br#"{"signatures":[],"bundles":[]}"#.to_vec();
+        let more = br#"{"trusted":true}"#.to_vec();
         let privileged = edited(&own.config, |it| it["config"]["User"] = json!("0"));
         let cases: [Change<'_>; 8] = [
             ("evidence-with-a-bit-flipped", vec![&evidence], bit, ""),
             ("evidence-of-another-image", vec![&evidence], of_other, ""),
             ("evidence-taken-away", vec![&evidence], none, ""),
             ("evidence-that-is-none", vec![&evidence], b"{".to_vec(), "is damaged"),
-            (
-                "evidence-of-one-more-kind",
-                vec![&evidence],
-                br#"{"trusted":true}"#.to_vec(),
-                "is damaged",
-            ),
+            ("evidence-of-one-more-kind", vec![&evidence], more, "is damaged"),
             ("another-config", vec![&config], privileged, ""),
             (
                 "the-manifest-of-another-image",
