@@ -88,6 +88,17 @@ fn apart(mut pod: api::PodSandboxConfig) -> api::PodSandboxConfig {
     pod
 }
 
+/// The program of the image, with no power and no other user than the image's.
+#[track_caller]
+fn has_no_powers(pid: i32) {
+    assert_eq!(proc(pid, "cmdline"), "/bin/sh /pause");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(pid, set), "0000000000000000", "{set}");
+    }
+    assert_eq!((field(pid, "NoNewPrivs"), field(pid, "Seccomp")), ("1".into(), "2".into()));
+    assert_eq!(field(pid, "Uid"), "65535 65535 65535 65535");
+}
+
 #[test]
 fn the_first_process_of_a_pod_is_that_of_the_pause_image_and_no_client_sees_a_container() {
     scene::prepared(
@@ -109,12 +120,7 @@ fn the_first_process_of_a_pod_is_that_of_the_pause_image_and_no_client_sees_a_co
             assert_eq!(spec["root"]["readonly"], true);
             let mounts = spec["mounts"].to_string();
             assert!(!mounts.contains("/data"), "{mounts}");
-            assert_eq!(proc(own, "cmdline"), "/bin/sh /pause");
-            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-                assert_eq!(field(own, set), "0000000000000000", "{set}");
-            }
-            assert_eq!((field(own, "NoNewPrivs"), field(own, "Seccomp")), ("1".into(), "2".into()));
-            assert_eq!(field(own, "Uid"), "65535 65535 65535 65535");
+            has_no_powers(own);
             assert!(proc(own, "cgroup").contains(&format!("crio-{id}")));
             for kind in ["net", "ipc", "uts"] {
                 let of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
