@@ -193,11 +193,13 @@ pub(crate) fn wanted(id: &str, text: &str) -> api::ExecRequest {
     }
 }
 
-/// Says this to the server and gives the first line of its answer, and the connection.
+/// Says this to the server and gives the first line of its answer, and the connection. A server that
+/// does not want it may have closed before all was said; then there is no answer.
 pub(crate) fn ask(url: &str, method: &str, more: &str) -> (String, TcpStream) {
     let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    write!(stream, "{method} /{path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n").unwrap();
+    let request = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+    let _ = stream.write_all(request.as_bytes());
     let (mut line, mut byte) = (Vec::new(), [0]);
     while !line.ends_with(b"\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
         line.push(byte[0]);
