@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart ci
+.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -31,6 +31,9 @@ fuzz: ## one fuzz target for so long, as TARGET=layer SECONDS=600
 
 quickstart: ## a signed image is pulled and run as a pod, an unsigned one is refused
 	tests/quickstart/run.sh
+
+deb: ## the package for Debian and Ubuntu, as target/crioxide_ARCH.deb
+	packaging/build.sh
 
 ci: ## test, lint and conformance, as they are run before a change is taken
 	.ci/run

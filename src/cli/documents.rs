@@ -68,7 +68,7 @@ fn commands() -> String {
     command.build();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let mut out = format!(
-        "% crio(8) the container runtime of a Kubernetes node\n\n# NAME\n\ncrio - {}\n\n# SYNOPSIS\n\n\
+        "% crio 8\n\n# NAME\n\ncrio - {}\n\n# SYNOPSIS\n\n\
          **crio** [*flags*]\n\n",
         uncapitalised(&about)
     );
@@ -113,7 +113,7 @@ fn of_command(out: &mut String, command: &Command) {
 }
 
 fn configuration() -> String {
-    let mut out = format!("% crio.conf(5) the configuration of crio\n\n{CONFIGURATION_BEGIN}");
+    let mut out = format!("% crio.conf 5\n\n{CONFIGURATION_BEGIN}");
     let mut table = "";
     for key in keys().filter(|key| key.table.starts_with("crio")) {
         if key.table != table {
