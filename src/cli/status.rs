@@ -15,6 +15,7 @@ use clap::Command;
 use serde_json::Value;
 
 use super::CliError;
+use super::output::printable;
 
 const SOCKET: &str = "socket";
 const ID: &str = "id";
@@ -123,7 +124,7 @@ fn ask(socket: &Path, path: &str) -> Result<String, StatusError> {
         Some("200") => Ok(body.to_owned()),
         Some(_) => Err(StatusError::Refused {
             socket: socket.to_owned(),
-            text: body.chars().take(1000).collect(),
+            text: printable(&body.chars().take(1000).collect::<String>(), ""),
         }),
         None => Err(StatusError::Strange(socket.to_owned())),
     }
@@ -187,5 +188,20 @@ fn line(out: &mut String, name: &str, value: Option<&Value>) {
         Some(other) => other.to_string(),
         None => String::new(),
     };
-    let _ = writeln!(out, "{name}: {value}");
+    // Labels and annotations are a user's words: none moves a terminal's cursor.
+    let _ = writeln!(out, "{}: {}", printable(name, ""), printable(&value, ""));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn labels_with_escapes_do_not_reach_the_terminal() {
+        let shown = container(&json!({"name": "web", "labels": {"a\u{1b}[2J": "b\nname: root"}}));
+        assert!(shown.starts_with("name: web\n") && !shown.contains('\u{1b}'), "{shown:?}");
+        assert!(shown.contains("  a\\u001b[2J: b\\u000aname: root\n"), "{shown:?}");
+    }
 }
