@@ -26,6 +26,7 @@ use crate::container::judged::Asker;
 use crate::container::judged::Judged;
 use crate::container::labels;
 use crate::container::now;
+use crate::container::pod_facts::PodFacts;
 use crate::container::secrets;
 use crate::container::target::Target;
 use crate::container::volumes;
@@ -45,9 +46,6 @@ use crate::spec::facts::ImageFacts;
 use crate::spec::facts::MadeFiles;
 use crate::spec::facts::MadeVolume;
 use crate::spec::facts::ResolvedMount;
-use crate::spec::facts::SandboxFacts;
-use crate::spec::facts::SandboxFiles;
-use crate::spec::facts::SandboxNamespaces;
 use crate::spec::hooks::NodeHook;
 use crate::spec::selinux::ContainerLabels;
 use crate::spec::user::ResolvedUser;
@@ -417,12 +415,7 @@ impl Parts {
         found: &Found<'_>,
     ) -> Result<Spec, ContainerError> {
         let (config, sandbox) = (&draft.config, &draft.sandbox);
-        let namespaces = &sandbox.namespaces;
-        let (resolv, hostname, env) =
-            (sandbox.resolv_conf(), sandbox.hostname_file(), sandbox.containerenv());
-        // A pod in the node's IPC namespace shares the node's memory too.
-        let own_ipc = namespaces.ipc.is_some();
-        let shm = if own_ipc { sandbox.shm() } else { PathBuf::from("/dev/shm") };
+        let pod = PodFacts::new(sandbox);
         let mut host = Cow::Borrowed(&self.settings.host);
         if config.security.privileged {
             host.to_mut().devices = devices::on_node(Path::new("/dev"));
@@ -431,27 +424,7 @@ impl Parts {
             id: &draft.id,
             name: &draft.name,
             config,
-            sandbox: &SandboxFacts {
-                id: &sandbox.id,
-                name: &sandbox.config.metadata.full_name(),
-                config: &sandbox.config,
-                namespaces: SandboxNamespaces {
-                    network: namespaces.net.as_deref(),
-                    ipc: namespaces.ipc.as_deref(),
-                    uts: namespaces.uts.as_deref(),
-                    pid: namespaces.pid.as_deref(),
-                    user: namespaces.user.as_deref(),
-                },
-                hostname: &sandbox.hostname,
-                files: SandboxFiles {
-                    resolv_conf: Some(&resolv),
-                    hostname: Some(&hostname),
-                    containerenv: Some(&env),
-                    shm: Some(&shm),
-                },
-                ips: &sandbox.ips,
-                selinux: sandbox.selinux.as_ref(),
-            },
+            sandbox: &pod.facts(),
             image: &ImageFacts {
                 run: &judged.run,
                 id: &judged.image.id,

@@ -21,6 +21,7 @@ mod judged;
 mod labels;
 mod missing;
 mod mounts;
+pub mod pod_facts;
 mod profile;
 mod remove;
 mod reopen_log;
