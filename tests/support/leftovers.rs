@@ -22,12 +22,7 @@ const CNI_RESULTS: &str = "/var/lib/cni/results";
 pub(crate) fn found(directory: &Path, token: &str, daemon: Option<i32>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let others = processes(directory, token).into_iter().filter(|(pid, _)| Some(*pid) != daemon);
-    found.extend(others.map(|(pid, text)| {
-        // What it waits for, and for whom: a process that stays is a riddle otherwise.
-        let read =
-            |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        format!("process {pid} {text} (stat {}, waits in {})", read("stat").trim(), read("wchan"))
-    }));
+    found.extend(others.map(|(pid, text)| format!("process {pid} {text}")));
     // These are mounts of their own for as long as the node is up, whatever pods come and go.
     let stay = ["storage/overlay", "ns/netns", "ns/ipcns", "ns/utsns", "ns/pidns", "ns/userns"];
     let stay = stay.map(|name| directory.join(name));
