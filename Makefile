@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb ci
+.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb rpm ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -33,7 +33,10 @@ quickstart: ## a signed image is pulled and run as a pod, an unsigned one is ref
 	tests/quickstart/run.sh
 
 deb: ## the package for Debian and Ubuntu, as target/crioxide_ARCH.deb
-	packaging/build.sh
+	packaging/build.sh deb
+
+rpm: ## the package for Fedora and RHEL, as target/crioxide.ARCH.rpm
+	packaging/build.sh rpm
 
 ci: ## test, lint and conformance, as they are run before a change is taken
 	.ci/run

@@ -1,74 +1,103 @@
 #!/bin/bash
-# Builds the package for Debian and Ubuntu: build.sh [--arch amd64|arm64] [--no-build]
+# Builds packages: build.sh [deb] [rpm] [--arch amd64|arm64] [--no-build]
 #
-# The same commit gives the same bytes: times are the commit's, paths are cut out of the program, and nothing
-# is asked of this machine. Tools it needs (cargo-deb, go-md2man, jq) are installed if missing.
-# --no-build takes target/release/crio as it is; --arch arm64 needs a program made for it.
+# deb (for Debian and Ubuntu, if nothing is said) becomes target/crioxide_ARCH.deb, rpm (for Fedora and RHEL)
+# target/crioxide.ARCH.rpm. The same commit gives the same bytes: times are the commit's, paths are cut out of the
+# program, and nothing is asked of this machine. Tools that are missing are installed.
+# --no-build takes target/release/crio as it is, or target/TRIPLE/release/crio for the other architecture.
+# VERSION=1.36.0~rc1 gives the package another version than the program has, as a distributor does who mends something.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-arch=$(dpkg --print-architecture 2>/dev/null || echo amd64)
-build=yes
+triple() {
+  case $1 in
+    amd64) echo x86_64-unknown-linux-gnu ;;
+    arm64) echo aarch64-unknown-linux-gnu ;;
+    *) echo "build.sh: packages are made for amd64 and arm64, not for $1" >&2; return 2 ;;
+  esac
+}
+case $(uname -m) in aarch64) native=arm64 ;; *) native=amd64 ;; esac
+
+kinds=() arch=$native build=yes
 while [ $# -gt 0 ]; do
   case $1 in
+    deb | rpm) kinds+=("$1"); shift ;;
     --arch) arch=$2; shift 2 ;;
     --no-build) build=no; shift ;;
     *) echo "build.sh: what is $1?" >&2; exit 2 ;;
   esac
 done
-case $arch in
-  amd64) target=x86_64-unknown-linux-gnu ;;
-  arm64) target=aarch64-unknown-linux-gnu ;;
-  *) echo "build.sh: packages are made for amd64 and arm64, not for $arch" >&2; exit 2 ;;
-esac
+[ ${#kinds[@]} -gt 0 ] || kinds=(deb)
+TARGET=$(triple "$arch")
+out=target/packaging
 
-packaging/tools.sh
+packaging/tools.sh "$arch" "${kinds[@]}"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 CRIO_GIT_COMMIT=$(git rev-parse HEAD)
 CRIO_BUILD_DATE=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-export SOURCE_DATE_EPOCH CRIO_GIT_COMMIT CRIO_BUILD_DATE PATH="$PWD/target/tools/bin:$PATH"
+export TARGET SOURCE_DATE_EPOCH CRIO_GIT_COMMIT CRIO_BUILD_DATE PATH="$PWD/target/tools/bin:$PATH"
 
-native=x86_64-unknown-linux-gnu
-[ "$(uname -m)" = aarch64 ] && native=aarch64-unknown-linux-gnu
-program=target/$target/release/crio
-if [ $build = yes ]; then
-  export RUSTFLAGS="--remap-path-prefix=$PWD=/crioxide --remap-path-prefix=$HOME/.cargo=/cargo"
-  cargo build --release --locked --target "$target"
-  readable=target/$native/release/crio
-  [ -x "$readable" ] || cargo build --release --locked --target "$native"
-else
-  program=target/release/crio readable=target/release/crio
-fi
+# compile ARCH: the program for it; prints where it is
+compile() {
+  local target
+  target=$(triple "$1")
+  if [ $build = yes ]; then
+    export RUSTFLAGS="--remap-path-prefix=$PWD=/crioxide --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    cargo build --release --locked --target "$target" >&2
+    echo "target/$target/release/crio"
+  elif [ "$1" = "$native" ]; then
+    echo target/release/crio
+  else
+    echo "target/$target/release/crio"
+  fi
+}
+program=$(compile "$arch")
+readable=$program
+[ "$arch" = "$native" ] || readable=$(compile "$native")
+packaging/check.sh "$arch" "$program"
 
-# What is not a program: the same for every architecture.
-out=target/packaging
-rm -rf "$out"
-mkdir -p "$out"
-install -m 0755 "$program" "$out/crio"
-for page in crio.8 crio.conf.5; do "$readable" markdown "$page" >"$out/$page.md"; done
-cp docs/man/crio.conf.d.5.md "$out/"
-{
-  printf '%% crio-policy 5\n\n# NAME\n\ncrio-policy - which images may run on a node\n\n'
-  cat policy/README.md
-} >"$out/crio-policy.5.md"
-for page in crio.8 crio.conf.5 crio.conf.d.5 crio-policy.5; do
-  go-md2man -in "$out/$page.md" -out "$out/$page"
-  gzip -9n "$out/$page"
-  rm "$out/$page.md"
-done
-for shell in bash fish zsh; do "$readable" completion $shell >"$out/crio.$shell"; done
-gzip -9nc CHANGELOG.md >"$out/changelog.gz"
-version=$(cargo metadata --locked --no-deps --format-version 1 | jq -r '.packages[0].version')
-gzip -9n >"$out/changelog.Debian.gz" <<EOF
+about() { cargo metadata --locked --no-deps --format-version 1 | jq -r ".packages[0].$1"; }
+version=${VERSION:-$(about version)}
+maintainer=$(about metadata.deb.maintainer)
+
+make_deb() {
+  gzip -9n >"$out/changelog.Debian.gz" <<END
 crioxide ($version-1) unstable; urgency=medium
 
   * What an administrator sees is in changelog.gz.
 
- -- The crioxide authors <crioxide@localhost>  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
-EOF
-packaging/sbom.sh "$target" >"$out/sbom.cdx.json"
-find "$out" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+ -- $maintainer  $(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")
+END
+  touch -d "@$SOURCE_DATE_EPOCH" "$out/changelog.Debian.gz"
+  mkdir -p "$out/scripts"
+  for script in postinst postrm; do
+    sed -e '/^#READY#$/{r packaging/scriptlets/ready.sh' -e 'd}' \
+      -e '/^#AWAY#$/{r packaging/scriptlets/away.sh' -e 'd}' "packaging/deb/$script" >"$out/scripts/$script"
+  done
+  cargo deb --no-build --no-strip --target "$TARGET" --deb-version "$version-1" --output "target/crioxide_$arch.deb"
+}
 
-package=$(cargo deb --no-build --no-strip --target "$target" --output "target/crioxide_$arch.deb")
-stat -c "$package: %s bytes" "$package"
-stat -c "crio: %s bytes" "$out/crio"
+make_rpm() {
+  local machine=${TARGET%%-*}
+  (cd "$out/rpm" && find . -type f -printf '/%P\n' | LC_ALL=C sort) | sed \
+    -e 's|^/etc/|%config(noreplace) &|' -e 's|^/usr/share/doc/|%doc &|' -e 's|^/usr/share/licenses/|%license &|' >"$out/files"
+  printf '%%dir %s\n' /etc/crio /etc/crio/crio.conf.d >>"$out/files"
+  (cd "$out/rpm" && find usr/share/doc/crioxide usr/share/licenses/crioxide -type d -printf '%%dir /%p\n') >>"$out/files"
+  rpmbuild -bb --quiet --target "$machine-linux" \
+    --define "_topdir $PWD/$out/rpmbuild" --define "_rpmdir $PWD/$out" --define "_rpmfilename crioxide.rpm" \
+    --define "_buildhost localhost" --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" \
+    --define "_binary_payload w19.zstdio" --define "_docdir /usr/share/doc" \
+    --define "crioxide_version $version" --define "crioxide_maintainer $maintainer" \
+    --define "crioxide_licences $(about license)" --define "crioxide_root $PWD/$out/rpm" \
+    --define "crioxide_files $PWD/$out/files" --define "crioxide_scriptlets $PWD/packaging/scriptlets" \
+    packaging/rpm/crioxide.spec >&2
+  mv "$out/crioxide.rpm" "target/crioxide.$machine.rpm"
+  echo "target/crioxide.$machine.rpm"
+}
+
+for kind in "${kinds[@]}"; do
+  packaging/stage.sh "$kind" "$program" "$readable" "$out/$kind"
+  package=$("make_$kind")
+  stat -c '%n: %s bytes' "$package"
+done

@@ -1,12 +1,24 @@
 #!/bin/bash
-# Installs what building the package needs, below target/tools and from apt: tools.sh
+# Installs what building packages needs, from apt and below target/tools: tools.sh amd64|arm64 [deb] [rpm]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+arch=$1 kinds=" ${*:2} "
+
 missing=()
-command -v go-md2man >/dev/null || missing+=(go-md2man)
-command -v jq >/dev/null || missing+=(jq)
+# need PROGRAM PACKAGE...
+need() { command -v "$1" >/dev/null || missing+=("${@:2}"); }
+need readelf binutils
+need go-md2man go-md2man
+need jq jq
+[[ $kinds != *" rpm "* ]] || need rpmbuild rpm
+[[ $kinds != *" deb "* ]] || need dpkg-shlibdeps dpkg-dev
+if [ "$arch" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
+  need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq
   apt-get install -qqy --no-install-recommends "${missing[@]}" >/dev/null
 fi
-[ -x target/tools/bin/cargo-deb ] || cargo install --quiet --locked --root target/tools cargo-deb@3.8.0
+[[ $kinds != *" deb "* ]] || [ -x target/tools/bin/cargo-deb ] ||
+  cargo install --quiet --locked --root target/tools cargo-deb@3.8.0
