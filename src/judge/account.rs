@@ -64,7 +64,7 @@ impl Answer {
                 .flat_map(|proof| &proof.entries)
                 .map(|entry| entry.index)
                 .collect(),
-            ..Self::unknown(mode, verdict.cause(), verdict.reasons()).about(Some(subject))
+            ..Self::unknown(mode, verdict.cause().word(), verdict.reasons()).about(Some(subject))
         }
     }
 

@@ -2,6 +2,8 @@
 
 use crate::policy::Outcome;
 use crate::policy::Subject;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::proof::Proof;
@@ -21,5 +23,6 @@ pub(crate) fn anything() -> Outcome {
 
 /// `reject`.
 pub(crate) fn reject(subject: &Subject<'_>) -> Outcome {
-    Outcome::Rejected(format!("Running image {} is rejected by policy.", subject.reference))
+    let words = format!("Running image {} is rejected by policy.", subject.reference);
+    Outcome::Rejected(Reason::new(Cause::Rejected, words))
 }

@@ -38,6 +38,8 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::policy::requirement::Requirement;
 
+pub use crate::policy::cause::Cause;
+pub use crate::policy::cause::Reason;
 pub use crate::policy::document::Policy;
 pub use crate::policy::error::Mistakes;
 pub use crate::policy::error::PolicyError;

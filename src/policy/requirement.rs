@@ -77,7 +77,7 @@ impl Requirement {
             Self::SignedBy(signed) => needs.openpgp |= signed.needs_evidence(),
             Self::SigstoreSigned(_) => needs.signatures = true,
             Self::SigstoreAttested(attested) => {
-                needs.attestations.extend(attested.wanted().map(str::to_owned));
+                needs.attestations.insert(attested.wanted().to_owned());
             }
         }
     }

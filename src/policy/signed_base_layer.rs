@@ -1,6 +1,8 @@
 //! `signedBaseLayer`: part of the language, and refused by the reference too.
 
 use crate::policy::Outcome;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::identity::Identity;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
@@ -17,5 +19,5 @@ pub(crate) fn parse(part: &Part<'_>) -> Result<(), Fault> {
 
 /// It never holds.
 pub(crate) fn judge() -> Outcome {
-    Outcome::Rejected("signedBaseLayer not implemented yet!".to_owned())
+    Outcome::Rejected(Reason::new(Cause::NotSupported, "signedBaseLayer not implemented yet!"))
 }

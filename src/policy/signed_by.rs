@@ -15,6 +15,8 @@ use crate::failure::chain;
 use crate::policy::Evidence;
 use crate::policy::Outcome;
 use crate::policy::Subject;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::identity;
 use crate::policy::identity::Identity;
 use crate::policy::json::Fault;
@@ -36,7 +38,7 @@ use crate::signature::openpgp::Keyring;
 pub(crate) struct SignedBy {
     /// Where the keys are: files, or the member of the policy that carries them.
     source: String,
-    keys: Result<Keyring, String>,
+    keys: Result<Keyring, Reason>,
     identity: Identity,
 }
 
@@ -125,8 +127,13 @@ impl SignedBy {
             return Err(part.fault("a path of a key file is empty"));
         }
         let keys = match key_type {
-            KeyType::GpgKeys => source.load(read),
-            other => Err(format!("Unimplemented \"keyType\" value {:?}", other.name())),
+            KeyType::GpgKeys => {
+                source.load(read).map_err(|fault| Reason::new(Cause::KeyUnusable, fault))
+            }
+            other => {
+                let words = format!("Unimplemented \"keyType\" value {:?}", other.name());
+                Err(Reason::new(Cause::NotSupported, words))
+            }
         };
         Ok(Self { source: source.described(), keys, identity })
     }
@@ -138,7 +145,7 @@ impl SignedBy {
 
     /// Why it refuses every image, if it does.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.keys.as_ref().err().cloned()
+        self.keys.as_ref().err().map(ToString::to_string)
     }
 
     /// Judges the evidence.
@@ -159,17 +166,7 @@ impl SignedBy {
                 Err(fault) => faults.push(fault),
             }
         }
-        Outcome::Rejected(match faults.as_slice() {
-            [] => reasons::NONE.to_owned(),
-            [one] => format!("{}, which {one}", reasons::found("signature", 1)),
-            several => {
-                format!(
-                    "{}: {}",
-                    reasons::found("signature", several.len()),
-                    reasons::counted(several)
-                )
-            }
-        })
+        Outcome::Rejected(reasons::listed("signature", &faults, reasons::unsigned()))
     }
 
     fn signature(
@@ -178,19 +175,21 @@ impl SignedBy {
         keyring: &Keyring,
         subject: &Subject<'_>,
         now: SystemTime,
-    ) -> Result<Proof, String> {
-        let proven = openpgp::verify(message, keyring, now).map_err(|error| chain(&error))?;
+    ) -> Result<Proof, Reason> {
+        let proven = openpgp::verify(message, keyring, now)
+            .map_err(|error| Reason::new(Cause::of(&error), chain(&error)))?;
         let payload = proven.payload;
         if payload.digest != *subject.manifest_digest {
-            let signed = payload.digest.to_string();
-            return Err(SignatureError::Subject { signed }.to_string());
+            let error = SignatureError::Subject { signed: payload.digest.to_string() };
+            return Err(Reason::new(Cause::of(&error), error.to_string()));
         }
         if !self.identity.accepts(subject.reference, &payload.docker_reference) {
             let shown = reasons::short(&payload.docker_reference);
             let by = self.identity.name();
-            return Err(format!(
+            let words = format!(
                 "is for another name: Signature for identity {shown:?} is not accepted by {by}"
-            ));
+            );
+            return Err(Reason::new(Cause::OtherName, words));
         }
         let time = OffsetDateTime::from(proven.time).unix_timestamp();
         Ok(Proof {

@@ -4,6 +4,8 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use crate::oci::digest::Digest;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::fulcio::Fulcio;
 use crate::policy::json::Fault;
 use crate::policy::json::Members;
@@ -124,8 +126,13 @@ impl<'a> Named<'a> {
 
 impl Signers {
     /// The signers, or what is missing.
-    pub(crate) fn ready(&self, now: SystemTime) -> Result<Ready<'_>, String> {
-        let by = match self {
+    pub(crate) fn ready(&self, now: SystemTime) -> Result<Ready<'_>, Reason> {
+        let by = self.by().map_err(|fault| Reason::new(Cause::KeyUnusable, fault))?;
+        Ok(Ready { by, now })
+    }
+
+    fn by(&self) -> Result<By<'_>, String> {
+        Ok(match self {
             Self::Keys { keys, logs } => {
                 let log_keys = logs.as_ref().map_or(Ok(&[] as &[PublicKey]), Keys::usable)?;
                 let logs = Logs { names: logs.as_ref(), keys: log_keys };
@@ -133,13 +140,12 @@ impl Signers {
             }
             Self::Fulcio(fulcio) => By::Fulcio(fulcio, fulcio.trust()?),
             Self::Pki(pki) => By::Pki(pki, pki.authorities()?),
-        };
-        Ok(Ready { by, now })
+        })
     }
 
     /// What is missing though the policy names it: files that cannot be used.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.ready(UNIX_EPOCH).err()
+        self.by().err()
     }
 }
 

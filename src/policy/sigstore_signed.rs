@@ -11,6 +11,8 @@ use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::Outcome;
 use crate::policy::Subject;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::identity;
 use crate::policy::identity::Identity;
 use crate::policy::json::Fault;
@@ -70,7 +72,7 @@ impl SigstoreSigned {
     ) -> Outcome {
         match self.signers.ready(now) {
             Ok(signers) => Judge { signers, identity: &self.identity, subject }.all(evidence),
-            Err(fault) => Outcome::Rejected(fault),
+            Err(reason) => Outcome::Rejected(reason),
         }
     }
 }
@@ -105,7 +107,7 @@ impl Judge<'_> {
         Outcome::Rejected(self.summary(&reasons, &attestations))
     }
 
-    fn signature(&self, signature: &SimpleSigning) -> Result<Proof, String> {
+    fn signature(&self, signature: &SimpleSigning) -> Result<Proof, Reason> {
         let (payload, proof) =
             self.signers.signature(signature).map_err(|error| self.reason(&error))?;
         if payload.digest != *self.subject.manifest_digest {
@@ -113,27 +115,29 @@ impl Judge<'_> {
             return Err(self.reason(&SignatureError::Subject { signed }));
         }
         if !self.identity.accepts(self.subject.reference, &payload.docker_reference) {
-            return Err(self.other_name(&payload.docker_reference));
+            let words = self.other_name(&payload.docker_reference);
+            return Err(Reason::new(Cause::OtherName, words));
         }
         Ok(proof)
     }
 
-    fn bundle(&self, bundle: &Bundle) -> Result<Proof, String> {
+    fn bundle(&self, bundle: &Bundle) -> Result<Proof, Reason> {
         let proof = self
             .signers
             .bundle(bundle, self.subject.manifest_digest)
             .map_err(|error| self.reason(&error))?;
         if *self.identity != Identity::MatchSubjectDigest {
-            return Err(format!(
+            let words = format!(
                 "is a sigstore bundle, which names no repository, so {} cannot accept it; \
                  to accept it, write {MATCH_DIGEST}",
                 self.identity.name()
-            ));
+            );
+            return Err(Reason::new(Cause::OtherName, words));
         }
         Ok(proof)
     }
 
-    fn reason(&self, error: &SignatureError) -> String {
+    fn reason(&self, error: &SignatureError) -> Reason {
         reasons::of(error, &self.signers)
     }
 
@@ -159,8 +163,8 @@ impl Judge<'_> {
         format!("is for another tag: {refused}")
     }
 
-    fn summary(&self, found: &[String], attestations: &[String]) -> String {
+    fn summary(&self, found: &[Reason], attestations: &[String]) -> Reason {
         let beside = reasons::beside(attestations, "no signature", "no signatures");
-        reasons::summary("signature", found, reasons::NONE, &beside, &self.signers)
+        reasons::summary("signature", found, reasons::unsigned(), &beside, &self.signers)
     }
 }

@@ -1,6 +1,7 @@
 //! What an administrator writes, what an attacker tries, and the words in between.
 
 mod attested;
+mod causes;
 mod keyless;
 mod language;
 mod signed_by;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::oci::digest::Digest;
+use crate::policy::cause::Reason;
 use crate::policy::proof::Proof;
 use crate::policy::proof::Signer;
 use crate::policy::proof::What;
@@ -45,7 +46,7 @@ pub enum Outcome {
     /// It holds, because of this.
     Accepted(Box<Proof>),
     /// It does not hold, because of this.
-    Rejected(String),
+    Rejected(Reason),
 }
 
 /// The verdict on an image that may not be used, in the administrator's words.
@@ -120,7 +121,7 @@ impl fmt::Display for Judged {
         write!(out, "{}: ", self.requirement)?;
         match &self.outcome {
             Outcome::Accepted(proof) => proof.fmt(out),
-            Outcome::Rejected(reason) => out.write_str(reason),
+            Outcome::Rejected(reason) => reason.fmt(out),
         }
     }
 }

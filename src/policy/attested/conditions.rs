@@ -8,6 +8,8 @@ use crate::policy::attested::sbom::Sbom;
 use crate::policy::attested::slsa::Slsa;
 use crate::policy::attested::vex::Said;
 use crate::policy::attested::vex::Vex;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 
@@ -52,17 +54,17 @@ impl Conditions {
         together: &mut Together,
         predicate: &RawValue,
         subject: &Subject<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Reason> {
         if self.vex.is_some() {
-            together.said.push(Vex::read(predicate, subject)?);
+            together.said.push(Vex::read(predicate, subject).map_err(affected)?);
         }
         Ok(())
     }
 
     /// Whether nothing that is said by all together forbids the image.
-    pub(super) fn hold_together(&self, together: &Together) -> Result<(), String> {
+    pub(super) fn hold_together(&self, together: &Together) -> Result<(), Reason> {
         match &self.vex {
-            Some(vex) => vex.holds(together.said.iter().flatten()),
+            Some(vex) => vex.holds(together.said.iter().flatten()).map_err(affected),
             None => Ok(()),
         }
     }
@@ -74,18 +76,24 @@ impl Conditions {
         predicate: &RawValue,
         together: &Together,
         place: usize,
-    ) -> Result<(), String> {
+    ) -> Result<(), Reason> {
         if let Some(slsa) = &self.slsa {
-            slsa.holds(predicate_type, predicate)?;
+            let other = |words| Reason::new(Cause::OtherProvenance, words);
+            slsa.holds(predicate_type, predicate).map_err(other)?;
         }
         if let Some(vex) = &self.vex {
-            vex.holds(together.said.get(place).into_iter().flatten())?;
+            vex.holds(together.said.get(place).into_iter().flatten()).map_err(affected)?;
         }
+        let unmet = |words| Reason::new(Cause::Unmet, words);
         if let Some(sbom) = &self.sbom {
-            sbom.holds(predicate_type, predicate)?;
+            sbom.holds(predicate_type, predicate).map_err(unmet)?;
         }
-        self.json.iter().try_for_each(|equals| equals.holds(predicate))
+        self.json.iter().try_for_each(|equals| equals.holds(predicate)).map_err(unmet)
     }
+}
+
+fn affected(words: String) -> Reason {
+    Reason::new(Cause::Affected, words)
 }
 
 fn list(part: &Part<'_>) -> Result<Vec<Equals>, Fault> {

@@ -21,6 +21,8 @@ use crate::policy::Outcome;
 use crate::policy::Subject;
 use crate::policy::attested::conditions::Conditions;
 use crate::policy::attested::conditions::Together;
+use crate::policy::cause::Cause;
+use crate::policy::cause::Reason;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
@@ -72,9 +74,9 @@ impl SigstoreAttested {
         Ok(Self { signers: signers.load(part, read)?, predicate_type, conditions })
     }
 
-    /// The predicate type for which attestations must be looked for, if they could help.
-    pub(crate) fn wanted(&self) -> Option<&str> {
-        Some(self.predicate_type.as_str())
+    /// The predicate type for which attestations must be looked for.
+    pub(crate) fn wanted(&self) -> &str {
+        &self.predicate_type
     }
 
     /// Why it refuses every image, if it does.
@@ -91,7 +93,7 @@ impl SigstoreAttested {
     ) -> Outcome {
         let signers = match self.signers.ready(now) {
             Ok(signers) => signers,
-            Err(fault) => return Outcome::Rejected(fault),
+            Err(reason) => return Outcome::Rejected(reason),
         };
         let mut found = Found::default();
         self.prove(&signers, subject, evidence, &mut found);
@@ -172,9 +174,12 @@ impl SigstoreAttested {
 }
 
 impl Proven {
-    fn predicate(&self) -> Result<&RawValue, String> {
-        let statement = self.bundle.statement().map_err(|error| error.to_string())?;
-        statement.predicate.ok_or_else(|| "is without a predicate".to_owned())
+    fn predicate(&self) -> Result<&RawValue, Reason> {
+        let statement = self.bundle.statement();
+        let statement =
+            statement.map_err(|error| Reason::new(Cause::of(&error), error.to_string()))?;
+        let none = || Reason::new(Cause::Malformed, "is without a predicate");
+        statement.predicate.ok_or_else(none)
     }
 }
 
@@ -184,14 +189,15 @@ struct Found {
     proven: Vec<Proven>,
     /// The types of attestations that are not asked for.
     others: Vec<String>,
-    reasons: Vec<String>,
+    reasons: Vec<Reason>,
 }
 
 impl Found {
-    fn summary(&self, wanted: &str, signers: &Ready<'_>) -> String {
+    fn summary(&self, wanted: &str, signers: &Ready<'_>) -> Reason {
         let beside = reasons::beside(&self.others, "of another type", "of other types");
         let none =
             format!("An attestation of type {wanted} was required, but no attestation exists");
-        reasons::summary("attestation", &self.reasons, &none, &beside, signers)
+        let none = Reason::new(Cause::NoAttestation, none);
+        reasons::summary("attestation", &self.reasons, none, &beside, signers)
     }
 }

@@ -96,7 +96,7 @@ impl Node {
         let mut verdict = self.verdict(requirement, evidence, SystemTime::now());
         match verdict.requirements.remove(0).outcome {
             Outcome::Accepted(proof) => Ok(proof.to_string()),
-            Outcome::Rejected(reason) => Err(reason),
+            Outcome::Rejected(reason) => Err(reason.words),
         }
     }
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
+use crate::policy::Cause;
 use crate::policy::Evidence;
 use crate::policy::Policy;
 use crate::policy::PolicyError;
@@ -281,13 +282,13 @@ fn a_verdict_on_keys_that_expire_is_found_anew_each_time() {
     let node = Node::new();
     let verdict = node.verdict(&by(SHOP), &node.good());
     assert!(verdict.allows() && !verdict.is_timeless());
-    assert_eq!(verdict.cause(), "allowed");
+    assert_eq!(verdict.cause(), Cause::Allowed);
     for (evidence, cause) in [
-        (Evidence::default(), "no_signature"),
-        (found(vec![node.signed(&node.other, IMAGE, DIGEST)]), "wrong_signer"),
-        (found(vec![node.signed(&node.shop, IMAGE, OTHER)]), "other_digest"),
-        (found(vec![node.signed(&node.shop, "q.io/a:1", DIGEST)]), "other_name"),
-        (found(vec![b"rubbish".to_vec()]), "malformed"),
+        (Evidence::default(), Cause::NoSignature),
+        (found(vec![node.signed(&node.other, IMAGE, DIGEST)]), Cause::WrongSigner),
+        (found(vec![node.signed(&node.shop, IMAGE, OTHER)]), Cause::OtherDigest),
+        (found(vec![node.signed(&node.shop, "q.io/a:1", DIGEST)]), Cause::OtherName),
+        (found(vec![b"rubbish".to_vec()]), Cause::Malformed),
     ] {
         assert_eq!(node.verdict(&by(SHOP), &evidence).cause(), cause);
     }
