@@ -45,7 +45,8 @@ fn documents() -> Vec<PathBuf> {
         let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect::<Vec<_>>()
     };
-    [inside(root()), inside(&root().join("docs/decisions"))].concat()
+    let folders = ["", "docs", "docs/decisions", "kubeadm", "packaging", "policy", "tests/vm"];
+    folders.iter().flat_map(|folder| inside(&root().join(folder))).collect()
 }
 
 #[test]
@@ -75,6 +76,16 @@ fn a_default_configuration_is_a_comment() {
     assert_eq!(set, [""; 0]);
     let text = crio(&["--cgroup-manager", "cgroupfs", "config"]);
     assert!(text.lines().any(|line| line == "cgroup_manager = \"cgroupfs\""), "{text}");
+}
+
+#[test]
+fn the_configuration_reference_is_what_the_program_prints() {
+    let printed = crio(&["markdown", "configuration.md"]);
+    assert!(
+        read("docs/configuration.md") == printed,
+        "docs/configuration.md is not what the program prints; mend it with: \
+         target/debug/crio markdown configuration.md > docs/configuration.md"
+    );
 }
 
 #[test]
@@ -133,6 +144,15 @@ fn documents_name_files_that_exist() {
         }
     }
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn every_decision_is_listed() {
+    let listed = read("docs/decisions/README.md");
+    for entry in std::fs::read_dir(root().join("docs/decisions")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == "README.md" || listed.contains(&format!("({name})")), "{name}");
+    }
 }
 
 #[test]

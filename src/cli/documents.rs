@@ -25,6 +25,8 @@ const PAGE: &str = "page";
 const PROGRAM: &str = "crio.8";
 /// The manual page of its configuration.
 const CONFIGURATION: &str = "crio.conf.5";
+/// The same for the folder of documents, as it is read on the web.
+const REFERENCE: &str = "configuration.md";
 
 pub(super) fn completion_command() -> Command {
     let shells = clap::value_parser!(Shell);
@@ -38,7 +40,7 @@ pub(super) fn markdown_command() -> Command {
     Command::new("markdown").visible_alias("md").about("Print a manual page as Markdown.").arg(
         Arg::new(PAGE)
             .default_value(PROGRAM)
-            .value_parser([PROGRAM, CONFIGURATION])
+            .value_parser([PROGRAM, CONFIGURATION, REFERENCE])
             .help("Which page."),
     )
 }
@@ -52,7 +54,11 @@ pub(super) fn print_completion(matches: &ArgMatches) -> io::Result<()> {
 
 pub(super) fn print_page(matches: &ArgMatches) -> io::Result<()> {
     let name = matches.get_one::<String>(PAGE).map(String::as_str);
-    let text = if name == Some(CONFIGURATION) { configuration() } else { commands() };
+    let text = match name {
+        Some(CONFIGURATION) => configuration(),
+        Some(REFERENCE) => reference(),
+        _ => commands(),
+    };
     io::stdout().write_all(text.as_bytes())
 }
 
@@ -134,6 +140,27 @@ fn configuration() -> String {
     out
 }
 
+/// As Markdown for readers: no definition lists, which most of its readers do not draw.
+fn reference() -> String {
+    let mut out = REFERENCE_BEGIN.to_owned();
+    let mut table = "";
+    for key in keys().filter(|key| key.table.starts_with("crio") && !key.row.hidden) {
+        if key.table != table {
+            table = key.table;
+            let _ = write!(out, "\n## [{}]\n\n", table.replace('*', "NAME"));
+        }
+        let default = key.fallback.value().to_string();
+        let _ = write!(out, "* **{}** = `{}`  \n  {}", key.name, default.trim(), sentences(key));
+        let flag = key.flag().map(|flag| format!("`--{flag}`"));
+        let variable = key.variable().map(|variable| format!("`{variable}`"));
+        let others: Vec<String> = flag.into_iter().chain(variable).collect();
+        let also = if others.is_empty() { "" } else { " Also " };
+        let _ =
+            writeln!(out, "{also}{}{}", others.join(", "), if also.is_empty() { "" } else { "." });
+    }
+    out
+}
+
 /// What a key is for, and whether it does it.
 fn sentences(key: &Key) -> String {
     let words: Vec<&str> = key.doc.split_whitespace().collect();
@@ -198,6 +225,15 @@ A table with NAME in it is there once for each name: a runtime handler or a work
 
 ";
 
+const REFERENCE_BEGIN: &str = "\
+# Every key of the configuration
+
+Printed by `crio markdown configuration.md` from the rows that make the keys. It is `crio.conf(5)` in another form; how files, \
+variables and flags come together is in the [README](../README.md#configure-it).
+
+A table with NAME in it is there once for each name: a runtime handler or a workload.
+";
+
 const CONFIGURATION_END: &str = "\
 # SEE ALSO
 
@@ -210,9 +246,11 @@ mod tests {
 
     #[test]
     fn every_key_and_command_has_its_place() {
-        let configuration = configuration();
+        let (configuration, reference) = (configuration(), reference());
         for key in keys().filter(|key| key.table.starts_with("crio")) {
             assert!(configuration.contains(&format!("**{}** = ", key.name)), "{}", key.path());
+            let listed = reference.contains(&format!("\n* **{}** = ", key.name));
+            assert_eq!(listed, !key.row.hidden, "{}", key.path());
         }
         let commands = commands();
         for name in ["config", "version", "verify"] {
