@@ -40,6 +40,8 @@ for path in README.md policy kubeadm; do
   mkdir -p "$doc"
   cp -R "$path" "$doc/"
 done
+mkdir "$doc/docs"
+cp docs/*.md "$doc/docs/"
 packaging/sbom.sh "$TARGET" >"$doc/sbom.cdx.json"
 packaging/licences.sh "$doc/sbom.cdx.json" >"$work/third-party"
 

@@ -119,7 +119,8 @@ fn of_command(out: &mut String, command: &Command) {
 }
 
 fn configuration() -> String {
-    let mut out = format!("% crio.conf 5\n\n{CONFIGURATION_BEGIN}");
+    let mut out = "% crio.conf 5\n\n# NAME\n\ncrio.conf - the configuration of crio\n\n".to_owned();
+    let _ = write!(out, "# DESCRIPTION\n\n{TOGETHER}\n# KEYS\n\n");
     let mut table = "";
     for key in keys().filter(|key| key.table.starts_with("crio")) {
         if key.table != table {
@@ -142,7 +143,7 @@ fn configuration() -> String {
 
 /// As Markdown for readers: no definition lists, which most of its readers do not draw.
 fn reference() -> String {
-    let mut out = REFERENCE_BEGIN.to_owned();
+    let mut out = format!("{REFERENCE_BEGIN}{TOGETHER}");
     let mut table = "";
     for key in keys().filter(|key| key.table.starts_with("crio") && !key.row.hidden) {
         if key.table != table {
@@ -207,31 +208,21 @@ const COMMANDS_END: &str = "\
 **containers-storage.conf**(5), **conmon**(8), **runc**(8)
 ";
 
-const CONFIGURATION_BEGIN: &str = "\
-# NAME
-
-crio.conf - the configuration of crio
-
-# DESCRIPTION
-
+/// How the places where keys are set come together.
+const TOGETHER: &str = "\
 The configuration is TOML. **/etc/crio/crio.conf** is read first, then every file below **/etc/crio/crio.conf.d** in the order of \
 their names, then environment variables and flags; what comes later goes before. `crio config` prints what results, `crio config \
 --default` the defaults. A key that is not known is warned of. A value that cannot be is an error that names file, line, key and \
 what is wanted.
 
 A table with NAME in it is there once for each name: a runtime handler or a workload.
-
-# KEYS
-
 ";
 
 const REFERENCE_BEGIN: &str = "\
 # Every key of the configuration
 
-Printed by `crio markdown configuration.md` from the rows that make the keys. It is `crio.conf(5)` in another form; how files, \
-variables and flags come together is in the [README](../README.md#configure-it).
+Printed by `crio markdown configuration.md` from the rows that make the keys; **crio.conf**(5) is the same as a manual page.
 
-A table with NAME in it is there once for each name: a runtime handler or a workload.
 ";
 
 const CONFIGURATION_END: &str = "\

@@ -22,7 +22,7 @@ scene_apart() {
 scene_install() {
   local top=$1
   install -m 755 "$2" /usr/bin/crio
-  cp -r "$top/packaging/etc/." /etc/
+  cp -r "$top/packaging/root/." /
   install -D -m 644 "$top/policy/default.json" /etc/crio/policy.json
   mkdir -p /usr/share/doc/crioxide
   cp -r "$top/policy" "$top/kubeadm" "$top/README.md" /usr/share/doc/crioxide/
