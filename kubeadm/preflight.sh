@@ -82,7 +82,7 @@ fi
 if [ -e "$root/etc/crio/policy.json" ] || [ -e "$root/etc/containers/policy.json" ]; then
   good 'a policy'
 else
-  lacks 'there is no policy: no image may run' 'cp /usr/share/doc/crioxide/policy/default.json /etc/crio/policy.json'
+  lacks 'there is no policy: no image may run' 'cp /usr/share/crioxide/policy/default.json /etc/crio/policy.json'
 fi
 
 for other in containerd/containerd.sock cri-dockerd.sock; do

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=$1 program=$2 readable=$3 root=$4
-doc=$root/usr/share/doc/crioxide
+doc=$root/usr/share/doc/crioxide share=$root/usr/share/crioxide
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -36,12 +36,11 @@ done
 for shell in bash fish zsh; do "$readable" completion $shell >"$work/$shell"; done
 put "$work/bash" /usr/share/bash-completion/completions/crio
 put "$work/fish" /usr/share/fish/vendor_completions.d/crio.fish
-for path in README.md policy kubeadm; do
-  mkdir -p "$doc"
-  cp -R "$path" "$doc/"
-done
-mkdir "$doc/docs"
+mkdir -p "$doc/docs" "$share"
+cp README.md "$doc/"
 cp docs/*.md "$doc/docs/"
+# What commands of the documents take is no document: machines may leave those out.
+cp -R policy kubeadm "$share/"
 packaging/sbom.sh "$TARGET" >"$doc/sbom.cdx.json"
 packaging/licences.sh "$doc/sbom.cdx.json" >"$work/third-party"
 

@@ -24,8 +24,8 @@ scene_install() {
   install -m 755 "$2" /usr/bin/crio
   cp -r "$top/packaging/root/." /
   install -D -m 644 "$top/policy/default.json" /etc/crio/policy.json
-  mkdir -p /usr/share/doc/crioxide
-  cp -r "$top/policy" "$top/kubeadm" "$top/README.md" /usr/share/doc/crioxide/
+  mkdir -p /usr/share/crioxide
+  cp -r "$top/policy" "$top/kubeadm" /usr/share/crioxide/
   mkdir -p /opt/cni
   [ -e /opt/cni/bin ] || ln -s /usr/lib/cni /opt/cni/bin
 }
