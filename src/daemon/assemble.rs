@@ -237,8 +237,8 @@ fn look_at_policy(judge: &Judge, metrics: &Metrics) -> Vec<String> {
                 policy.faults().iter().map(|fault| format!("the policy {path}: {fault}")).collect();
             if policy.accepts_anything_by_default() {
                 found.push(format!(
-                    "the policy {path} accepts any image by default; stricter ones are in policy/ \
-                     of the documentation"
+                    "the policy {path} accepts any image by default; stricter ones are in \
+                     /usr/share/crioxide/policy"
                 ));
             }
             found

@@ -5,7 +5,7 @@
 #   try WHERE STAGE WORDS TEXT SAYS    a command of a block ```console STAGE [WORDS], and what it is to print
 #   fault WHERE WHAT                       a block that nothing can be done with
 #
-# In a block, a line that begins with "# " is a command, as root types it; a line that ends with a backslash goes on
+# In a block, a line that begins with "# " (or "$ ", which is not root) is a command; a line that ends with a backslash goes on
 # in the next one. What stands below a command is what it prints.
 
 function quoted(text) {
@@ -56,7 +56,7 @@ inside == "console" && continued {
   next
 }
 
-inside == "console" && /^# / {
+inside == "console" && /^[#$] / {
   flush_command()
   command = substr($0, 3)
   where = FILENAME ":" FNR

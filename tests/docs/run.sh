@@ -34,28 +34,31 @@ plan() { (cd "$top" && if [ $# -gt 0 ]; then awk -f "$here/commands.awk" "$@"; e
 
 # check: nothing is left out, and nothing is excused that is not there
 check() {
-  local status=0
-  declare -A excused seen
+  local status=0 begin reason
+  declare -A excused used
   fault() { echo "BAD  $1: $2"; status=1; }
   document() { :; }
   file() { :; }
   try() {
     [ "$2" = elsewhere ] || return 0
-    if [ "${excused[$4]+there}" != there ]; then
-      fault "$1" "elsewhere.list does not say why \"$4\" is not tried"
-    elif [ -z "${seen[$4]:-}" ]; then
-      echo "not tried: $1: $4: ${excused[$4]}"
-      seen[$4]=yes
-    fi
+    local begin
+    for begin in "${!excused[@]}"; do
+      if [ "${4#"$begin"}" != "$4" ]; then
+        [ -n "${used[$begin]:-}" ] || echo "not tried: $begin: ${excused[$begin]}"
+        used[$begin]=yes
+        return
+      fi
+    done
+    fault "$1" "elsewhere.list does not say why \"$4\" is not tried"
   }
-  local command reason
-  while IFS=$'\t' read -r command reason; do
-    [ -n "$reason" ] || fault elsewhere.list "no reason given for $command"
-    excused[$command]=$reason
+  while IFS=$'\t' read -r begin reason; do
+    [ -n "$reason" ] || fault elsewhere.list "no reason given for $begin"
+    excused[$begin]=$reason
   done < <(grep -v -e '^#' -e '^$' "$here/elsewhere.list")
+  # shellcheck disable=SC1090
   . <(plan)
-  for command in "${!excused[@]}"; do
-    [ -n "${seen[$command]:-}" ] || fault elsewhere.list "no document has $command"
+  for begin in "${!excused[@]}"; do
+    [ -n "${used[$begin]:-}" ] || fault elsewhere.list "no document has $begin"
   done
   return $status
 }
