@@ -30,6 +30,11 @@ fn every_command_says_what_it_needs_and_every_exception_has_a_reason() {
 }
 
 #[test]
+fn commands_that_need_the_sources_do_what_the_documents_say() {
+    played("tree");
+}
+
+#[test]
 fn commands_that_need_the_program_do_what_the_documents_say() {
     played("built");
 }

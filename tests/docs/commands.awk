@@ -30,7 +30,7 @@ FNR == 1 { print "document", quoted(FILENAME) }
     inside = "console"
     stage = ($2 == "" ? "none" : $2)
     words = ($3 == "" ? "" : $3)
-    if (stage !~ /^(built|node|vm|elsewhere)$/) fault("a console block needs one of built, node, vm, elsewhere")
+    if (stage !~ /^(tree|built|node|vm|elsewhere)$/) fault("a console block needs one of tree, built, node, vm, elsewhere")
   } else if (language ~ /^(sh|bash|shell|shell-session)$/) {
     fault("commands belong into a console block, where they are tried")
   } else if ($2 ~ /^\//) {

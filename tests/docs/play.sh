@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Does what the documents say, and looks whether it comes out as they say. To be sourced, with STAGE set to what can be
-# done here; then the lines that commands.awk writes are run. What needs less is done too, in the documents' order.
+# done here; then the lines that commands.awk writes are run, in $PLACE or a directory of their own. What needs less is
+# done too, in the documents' order.
 
 DONE=0 BAD=0
 WORK=$(mktemp -d)
@@ -9,6 +10,7 @@ document() { :; }
 
 # file PATH TEXT: a file that the reader is told to write
 file() {
+  [ "$STAGE" != tree ] || return 0
   mkdir -p "$(dirname "$1")"
   printf '%s' "$2" >"$1"
 }
@@ -22,7 +24,7 @@ fault() {
 # here STAGE: whether what needs it can be done here
 here() {
   case $STAGE:$1 in
-    vm:built | vm:node | vm:vm | node:built | node:node | built:built) return 0 ;;
+    vm:built | vm:node | vm:vm | node:built | node:node | built:built | tree:tree) return 0 ;;
     *) return 1 ;;
   esac
 }
@@ -35,7 +37,7 @@ try() {
   local where=$1 words=$3 text=$4 says=${5%$'\n'} status=0 found
   here "$2" || return 0
   DONE=$((DONE + 1))
-  (cd "$WORK" && timeout "${LIMIT:-60}" bash -c "$text" >"$WORK/.said" 2>&1 </dev/null) || status=$?
+  (cd "${PLACE:-$WORK}" && timeout "${LIMIT:-60}" bash -c "$text" >"$WORK/.said" 2>&1 </dev/null) || status=$?
   found=$(cat "$WORK/.said")
   if [ "$words" = fails ] && [ $status -eq 0 ]; then
     fault "$where" "$text: ends well, and is to fail: ${found:0:2000}"

@@ -2,6 +2,7 @@
 # Does every command that the documents name, and compares what they quote.
 #
 # A console block says in its first line what its commands need, and is tried with at least that:
+#   tree       the sources, and the tools that building needs
 #   built      the program and its packaged files
 #   node       the running daemon and a registry too
 #   vm         an installed package under systemd: tests/vm/docs.sh
@@ -10,7 +11,7 @@
 # built and node are done apart (tests/setup/apart.sh), on what looks like a node: /etc, /usr, /var and /run are
 # thrown away afterwards.
 #
-# Usage: run.sh check | built | node | plan [DOCUMENT...]      (check: every block has a stage, every exception a
+# Usage: run.sh check | tree | built | node | plan [DOCUMENT...]      (check: every block has a stage, every exception a
 # reason; plan: what is to be done, as lines of shell)
 # Environment: CRIO, the program (default target/debug/crio).
 set -euo pipefail
@@ -94,6 +95,15 @@ inside() {
 case ${1:-} in
   plan) shift; plan "$@" ;;
   check) check ;;
+  tree)
+    STAGE=tree PLACE=$top LIMIT=600
+    export CRIO=${CRIO:-$top/target/debug/crio}
+    # shellcheck source=tests/docs/play.sh
+    . "$here/play.sh"
+    # shellcheck disable=SC1090
+    . <(plan "${@:2}")
+    played
+    ;;
   built | node)
     node_dir docs
     cp "${CRIO:-$top/target/debug/crio}" "$NODE/crio.program"
