@@ -123,6 +123,17 @@ fn every_key_with_an_effect_is_used() {
     assert_eq!(unused, [""; 0], "a row that says NOW, and nobody reads the field");
 }
 
+/// Whether a document has a heading that is linked to so.
+fn has_heading(text: &str, link: &str) -> bool {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let mut links = headings.map(|line| {
+        let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+        let words: String = line.trim_start_matches('#').trim().chars().filter(kept).collect();
+        words.to_lowercase().replace(' ', "-")
+    });
+    links.any(|found| found == link)
+}
+
 /// A path in a document that begins with a folder of ours must be there.
 #[test]
 fn documents_name_files_that_exist() {
@@ -137,9 +148,16 @@ fn documents_name_files_that_exist() {
                 missing.push(format!("{}: {path}", document.display()));
             }
         }
-        for path in linked.filter(|path| !path.contains("://")) {
-            if !document.parent().unwrap().join(path).exists() {
-                missing.push(format!("{}: {path}", document.display()));
+        for link in linked.filter(|link| !link.contains("://")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let found = heading.is_empty()
+                || std::fs::read_to_string(&target).is_ok_and(|text| has_heading(&text, heading));
+            if !target.exists() || !found {
+                missing.push(format!("{}: {link}", document.display()));
             }
         }
     }
