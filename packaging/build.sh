@@ -78,8 +78,18 @@ END
   cargo deb --no-build --no-strip --target "$TARGET" --deb-version "$version-1" --output "target/crioxide_$arch.deb"
 }
 
+# The licence of the program and of every library in it, as one SPDX expression.
+licences() {
+  jq -r --arg ours "$(about license)" '
+    [.components[].licenses[].expression | if test("AND|\\(") then . else split(" OR ") | sort | join(" OR ") end]
+    | unique - [$ours] | [$ours] + map(if test(" ") then "(\(.))" else . end) | join(" AND ")' \
+    "$out/rpm/usr/share/doc/crioxide/sbom.cdx.json"
+}
+
 make_rpm() {
   local machine=${TARGET%%-*}
+  printf '* %s %s - %s-1\n- What an administrator sees is in CHANGELOG.md.\n' \
+    "$(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" "$maintainer" "$version" >"$out/changelog"
   (cd "$out/rpm" && find . -type f -printf '/%P\n' | LC_ALL=C sort) | sed \
     -e 's|^/etc/|%config(noreplace) &|' -e 's|^/usr/share/doc/|%doc &|' -e 's|^/usr/share/licenses/|%license &|' >"$out/files"
   printf '%%dir %s\n' /etc/crio /etc/crio/crio.conf.d >>"$out/files"
@@ -89,7 +99,8 @@ make_rpm() {
     --define "_buildhost localhost" --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" \
     --define "_binary_payload w19.zstdio" --define "_docdir /usr/share/doc" \
     --define "crioxide_version $version" --define "crioxide_maintainer $maintainer" \
-    --define "crioxide_licences $(about license)" --define "crioxide_root $PWD/$out/rpm" \
+    --define "crioxide_licences $(licences)" --define "crioxide_changelog $PWD/$out/changelog" \
+    --define "crioxide_root $PWD/$out/rpm" \
     --define "crioxide_files $PWD/$out/files" --define "crioxide_scriptlets $PWD/packaging/scriptlets" \
     packaging/rpm/crioxide.spec >&2
   mv "$out/crioxide.rpm" "target/crioxide.$machine.rpm"

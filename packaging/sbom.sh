@@ -12,7 +12,7 @@ cargo metadata --locked --format-version 1 --filter-platform "$1" | jq -S '
       else ($seen + $new | unique) as $all
       | reach($all; ([$new[] | $edges[.][]] | unique) - $all) end;
     def purl: "pkg:cargo/\(.name)@\(.version)";
-    def licence: if .license then [{expression: (.license | gsub("/"; " OR "))}] else [] end;
+    def licence: if .license then [{expression: (.license | gsub(" */ *"; " OR "))}] else [] end;
     reach([]; [$root]) as $used
   | {
       bomFormat: "CycloneDX", specVersion: "1.5", version: 1,

@@ -17,7 +17,8 @@ use super::types::CgroupManager;
 use super::types::RuntimeType;
 use super::value::Value;
 
-/// The handlers there are without any file. The second is there when its program is.
+/// The handlers there are without any file. The second is there when its program is, and is the
+/// default where that of the first is not.
 const BUILT_IN: [&str; 2] = ["runc", "crun"];
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -65,6 +66,10 @@ pub(super) fn defaults(search_path: &[PathBuf]) -> Values {
     add(&mut values, first, "12MiB");
     if find(second, search_path).is_some() {
         add(&mut values, second, "500KiB");
+        if find(first, search_path).is_none() {
+            let only = Value::Text(second.to_owned());
+            values.put(Runtime::TABLE, "default_runtime", only, Source::Default);
+        }
     }
     values
 }

@@ -153,6 +153,18 @@ fn crun_is_a_handler_where_it_is_installed() {
 }
 
 #[test]
+fn a_node_with_crun_alone_runs_pods_with_it() {
+    let node = Node::new().with("bin/crun", "").with("bin/conmon", "");
+    let mut config = node.config();
+    assert_eq!(config.runtime.default_runtime, "crun");
+    let left_out = config.leave_out_unusable().unwrap();
+    assert_eq!(left_out.len(), 1, "{left_out:?}");
+    // What is said holds, though it cannot be.
+    let said = node.with("crio.conf", "[crio.runtime]\ndefault_runtime = \"runc\"\n").config();
+    assert_eq!(said.runtime.default_runtime, "runc");
+}
+
+#[test]
 fn a_broken_handler_is_left_out_and_a_broken_default_is_an_error() {
     let node = Node::new()
         .with("bin/conmon", "")

@@ -34,7 +34,8 @@ const NINE: &[&str] = &[
 table! {
     /// How containers are run.
     Runtime = "crio.runtime" {
-        /// The handler of a pod that names none: one of the runtimes tables below. CRI-O has crun.
+        /// The handler of a pod that names none: one of the runtimes tables below. It is crun where
+        /// crun is installed and runc is not. CRI-O has crun.
         default_runtime: String = Text("runc"), NOW;
         /// Who makes the cgroups: systemd or cgroupfs. It must be what the kubelet has.
         cgroup_manager: CgroupManager = Text("systemd"), NOW;
