@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb rpm ci
+.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb rpm test-packages ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -37,6 +37,9 @@ deb: ## the package for Debian and Ubuntu, as target/crioxide_ARCH.deb
 
 rpm: ## the package for Fedora and RHEL, as target/crioxide.ARCH.rpm
 	packaging/build.sh rpm
+
+test-packages: ## both packages are built, looked at, installed, upgraded, removed and purged
+	tests/packages/run.sh
 
 ci: ## test, lint and conformance, as they are run before a change is taken
 	.ci/run

@@ -92,8 +92,10 @@ make_rpm() {
     "$(LC_ALL=C date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" "$maintainer" "$version" >"$out/changelog"
   (cd "$out/rpm" && find . -type f -printf '/%P\n' | LC_ALL=C sort) | sed \
     -e 's|^/etc/|%config(noreplace) &|' -e 's|^/usr/share/doc/|%doc &|' -e 's|^/usr/share/licenses/|%license &|' >"$out/files"
-  printf '%%dir %s\n' /etc/crio /etc/crio/crio.conf.d >>"$out/files"
-  (cd "$out/rpm" && find usr/share/crioxide usr/share/doc/crioxide usr/share/licenses/crioxide -type d -printf '%%dir /%p\n') >>"$out/files"
+  # Directories that every system has are its own; the others are also this package's.
+  (cd "$out/rpm" && find . -mindepth 1 -type d -printf '/%P\n' | LC_ALL=C sort) | grep -Evx \
+    '/etc(/sysconfig)?|/usr(/bin|/lib(/systemd(/system)?|/sysctl.d|/modules-load.d)?|/share(/doc|/licenses|/man(/man[0-9])?)?)?' |
+    sed 's/^/%dir /' >>"$out/files"
   rpmbuild -bb --quiet --target "$machine-linux" \
     --define "_topdir $PWD/$out/rpmbuild" --define "_rpmdir $PWD/$out" --define "_rpmfilename crioxide.rpm" \
     --define "_buildhost localhost" --define "use_source_date_epoch_as_buildtime 1" --define "clamp_mtime_to_source_date_epoch 1" \

@@ -10,6 +10,7 @@ fail() { echo "check.sh: $program: $1" >&2; exit 1; }
 header=$(readelf -hW "$program")
 segments=$(readelf -lW "$program")
 dynamic=$(readelf -dW "$program")
+sections=$(readelf -SW "$program")
 case $arch in
   amd64) machine='Advanced Micro Devices X86-64' ;;
   arm64) machine=AArch64 ;;
@@ -19,7 +20,7 @@ grep -q 'Type: *DYN' <<<"$header" && grep -q 'Flags: .*PIE' <<<"$dynamic" || fai
 grep -q GNU_RELRO <<<"$segments" || fail "has writable relocations (no RELRO)"
 grep -Eq 'BIND_NOW|Flags: .*NOW' <<<"$dynamic" || fail "binds symbols late, so relocations stay writable (no full RELRO)"
 grep -Eq 'GNU_STACK .* RW +0' <<<"$segments" || fail "has an executable stack"
-! readelf -SW "$program" | grep -Eq ' \.(symtab|debug_[a-z]+) ' || fail "has symbols (not stripped)"
+! grep -Eq ' \.(symtab|debug_[a-z]+) ' <<<"$sections" || fail "has symbols (not stripped)"
 
 glibc=$(readelf -VW "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
 printf '%s: %s bytes, %s, stripped, PIE, full RELRO, needs %s\n' "$program" "$(stat -c %s "$program")" "$arch" "${glibc/_/ }"
