@@ -65,5 +65,6 @@ esac
 
 # The same for everybody: times are the commit's, and nobody's umask counts.
 find "$root" -type d -exec chmod 0755 {} +
-find "$root" -type f ! -path "$root/usr/bin/*" -exec chmod 0644 {} +
+find "$root" -type f -perm -u+x -exec chmod 0755 {} +
+find "$root" -type f ! -perm -u+x -exec chmod 0644 {} +
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
