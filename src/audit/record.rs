@@ -117,6 +117,8 @@ pub struct Record {
     pub scope: Option<String>,
     /// Who was proven to have signed.
     pub signers: Vec<String>,
+    /// What they signed: the manifest, or an index that lists it.
+    pub signed: Vec<String>,
     /// Where that is in transparency logs.
     pub log_indexes: Vec<i64>,
     /// What satisfied the policy, or did not.
@@ -173,6 +175,7 @@ impl Record {
             container: text(&self.container),
             image: cut(&self.image),
             signers: self.signers.iter().take(LIST_LIMIT).map(|signer| cut(signer)).collect(),
+            signed: self.signed.iter().take(LIST_LIMIT).cloned().collect(),
             log_indexes: self.log_indexes.iter().take(LIST_LIMIT).copied().collect(),
             scope: text(&self.scope),
             reason: cut(&self.reason),

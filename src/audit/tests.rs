@@ -29,6 +29,7 @@ fn record(image: &str) -> Record {
         policy_digest: None,
         scope: None,
         signers: Vec::new(),
+        signed: vec!["manifest sha256:1".to_owned()],
         log_indexes: vec![7],
         reason: "A signature was required".into(),
         duration: Duration::from_micros(1500),

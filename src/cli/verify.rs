@@ -67,7 +67,7 @@ pub(super) fn command() -> Command {
             Arg::new(NAMESPACE)
                 .long(NAMESPACE)
                 .value_name("NAMESPACE")
-                .help("The Kubernetes namespace whose policy holds."),
+                .help("The Kubernetes namespace whose policy holds; it matters for nothing else."),
         )
         .arg(
             Arg::new(POLICY)
@@ -173,13 +173,14 @@ fn text(row: &Row) -> String {
 
 /// The parts of a proof, one a line.
 fn proven(proof: &Proof) -> Vec<(&'static str, String)> {
+    let signed = proof.signed.iter().map(|signed| ("  signed", signed.to_string()));
     let signer = proof.signer.iter().map(|signer| ("  signer", signer.to_string()));
     let times = proof.times.iter().map(|time| ("  time", text_of(time)));
     let entries = proof
         .entries
         .iter()
         .map(|entry| ("  log entry", format!("{} in {}", entry.index, entry.log)));
-    signer.chain(times).chain(entries).collect()
+    signed.chain(signer).chain(times).chain(entries).collect()
 }
 
 /// A value as its JSON has it: the words are written down once.

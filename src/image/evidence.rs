@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::image::error::ImageError;
 use crate::image::resolve::Resolved;
 use crate::oci::descriptor::Descriptor;
+use crate::oci::digest::Digest;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
 use crate::oci::document::Manifest;
@@ -47,7 +48,8 @@ const ATTESTATION_LIMIT: u64 = 8 * 1024 * 1024;
 /// How long looking for all of it may take: each answer has its own deadline, and there can be many.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What the policy needs to see of the manifest that `resolved` found, as far as it exists.
+/// What the policy needs to see of the manifest that `resolved` found, and of the index that lists
+/// it, as far as it exists.
 pub(super) async fn gather(
     registry: &Registry,
     reference: &Reference,
@@ -57,32 +59,53 @@ pub(super) async fn gather(
     if needs.is_empty() {
         return Ok(Evidence::default());
     }
-    let gathering = Gathering { registry, reference, resolved, needs, held: AtomicUsize::new(0) };
-    let all = async { tokio::try_join!(gathering.attached(), gathering.stored()) };
+    let held = AtomicUsize::new(0);
+    let source = &resolved.source;
+    let of = |digest| Gathering { registry, reference, source, digest, needs, held: &held };
+    let manifest = of(&resolved.digest);
+    let listed = async {
+        match &resolved.index {
+            Some(index) => of(&index.digest).all().await,
+            None => Ok(Evidence::default()),
+        }
+    };
+    let all = async { tokio::try_join!(manifest.all(), listed) };
     let late = || {
         let (reference, url) = (reference.to_string(), resolved.source.location());
         let asked = Box::new(Asked { reference, url });
         let source = RegistryError::TimedOut { asked, seconds: PATIENCE.as_secs() };
-        Err(gathering.failed("look up the signatures")(source))
+        Err(manifest.failed("look up the signatures")(source))
     };
     let gathered = tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| late());
-    let (mut evidence, stored) = gathered?;
-    evidence.add_stored(stored);
+    let (mut evidence, of_index) = gathered?;
+    // What is left out might be the "no".
+    if evidence.are_too_many_with(&of_index) {
+        return Err(manifest.odd(format!("there are more than {MOST}")));
+    }
+    evidence.merge(&of_index);
+    if let Some(index) = resolved.index.as_ref().filter(|_| !of_index.is_empty()) {
+        evidence.indexes.push(index.bytes.clone());
+    }
     Ok(evidence)
 }
+
+/// Looks for what there is of one digest.
 
 struct Gathering<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
-    resolved: &'a Resolved,
+    source: &'a Source,
+    digest: &'a Digest,
     needs: &'a Needs,
-    /// The bytes of bundles and attestations that are held.
-    held: AtomicUsize,
+    /// The bytes of bundles and attestations that are held, of all digests.
+    held: &'a AtomicUsize,
 }
 
 impl Gathering<'_> {
-    fn source(&self) -> &Source {
-        &self.resolved.source
+    async fn all(&self) -> Result<Evidence, ImageError> {
+        let (mut found, stored) = tokio::try_join!(self.attached(), self.stored())?;
+        found.add_stored(stored);
+        Ok(found)
     }
 
     fn failed(&self, step: &'static str) -> impl FnOnce(RegistryError) -> ImageError {
@@ -98,7 +121,7 @@ impl Gathering<'_> {
     /// to look.
     async fn attached(&self) -> Result<Evidence, ImageError> {
         let step = "read registries.d";
-        let said = self.registry.wants_attachments(self.source()).map_err(self.failed(step))?;
+        let said = self.registry.wants_attachments(self.source).map_err(self.failed(step))?;
         if !self.needs.attached() || said == Some(false) {
             return Ok(Evidence::default());
         }
@@ -114,7 +137,7 @@ impl Gathering<'_> {
         if !self.needs.openpgp {
             return Ok(Vec::new());
         }
-        let found = self.registry.signatures(self.source(), &self.resolved.digest).await;
+        let found = self.registry.signatures(self.source, self.digest).await;
         found.map_err(self.failed("look up the signatures"))
     }
 
@@ -124,10 +147,10 @@ impl Gathering<'_> {
         suffix: &str,
         step: &'static str,
     ) -> Result<Option<Manifest>, ImageError> {
-        let digest = &self.resolved.digest;
+        let digest = self.digest;
         let which =
             TagOrDigest::Tag(format!("{}-{}.{suffix}", digest.algorithm().name(), digest.hex()));
-        let found = self.registry.manifest_if_exists(self.source(), &which).await;
+        let found = self.registry.manifest_if_exists(self.source, &which).await;
         let found = found.map_err(self.failed(step))?;
         found.map(|fetched| self.manifest(&fetched)).transpose()
     }
@@ -179,7 +202,7 @@ impl Gathering<'_> {
     /// The sigstore bundles that refer to the manifest, as cosign v3 writes them.
     async fn referrer_bundles(&self) -> Result<Evidence, ImageError> {
         let step = "look up the referrers";
-        let referrers = self.registry.referrers(self.source(), &self.resolved.digest).await;
+        let referrers = self.registry.referrers(self.source, self.digest).await;
         let referrers = referrers.map_err(self.failed(step))?;
         let may_need = |found: &&Descriptor| {
             is_bundle(found) && self.needs.may_need(found.annotation(BUNDLE_TYPE))
@@ -190,10 +213,10 @@ impl Gathering<'_> {
                 return Err(self.odd(format!("there are more than {MOST} referrers with bundles")));
             }
             let which = TagOrDigest::Digest(referrer.digest.clone());
-            let fetched = self.registry.manifest(self.source(), &which).await;
+            let fetched = self.registry.manifest(self.source, &which).await;
             let manifest = self.manifest(&fetched.map_err(self.failed(step))?)?;
             let subject = manifest.subject.as_ref().map(|subject| &subject.digest);
-            if subject != Some(&self.resolved.digest) {
+            if subject != Some(self.digest) {
                 return Err(
                     self.odd(format!("referrer {} is about something else", referrer.digest))
                 );
@@ -255,7 +278,7 @@ impl Gathering<'_> {
         limit: u64,
         step: &'static str,
     ) -> Result<Vec<u8>, ImageError> {
-        let blob = self.registry.small_blob(self.source(), layer, limit).await;
+        let blob = self.registry.small_blob(self.source, layer, limit).await;
         blob.map_err(self.failed(step))
     }
 }

@@ -31,8 +31,19 @@ impl Finder for Verifier {
 impl Verifier {
     async fn look_up(&self, subject: &Subject<'_>, case: &Case) -> Result<Evidence, ImageError> {
         let (name, manifest) = (subject.reference, subject.manifest_digest);
+        // A digest in the name is that of the manifest, or of an index that leads to it, whose
+        // signatures count too. A tag that leads elsewhere by now does not matter: it is not asked.
+        if name.digest().is_some_and(|digest| digest != manifest) {
+            match self.resolve(name, &Credentials::None).await {
+                Ok(resolved) if resolved.digest == *manifest => {
+                    return self.gather(case, name, &resolved).await;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
         let pinned = name.with_digest(manifest).without_tag_if_digested();
-        // A name that leads elsewhere by now does not matter: only this digest is asked for.
         let resolved = self.resolve(&pinned, &Credentials::None).await?;
         self.gather(case, name, &resolved).await
     }

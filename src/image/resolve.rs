@@ -25,6 +25,15 @@ pub(super) struct Resolved {
     pub(super) bytes: Vec<u8>,
     /// The manifest.
     pub(super) manifest: Manifest,
+    /// The index that led to it, if one did.
+    pub(super) index: Option<ListedIn>,
+}
+
+/// An index, as it came.
+#[derive(Debug)]
+pub(super) struct ListedIn {
+    pub(super) digest: Digest,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Verifier {
@@ -64,10 +73,12 @@ impl Verifier {
                 digest: fetched.digest,
                 bytes: fetched.bytes,
                 manifest: *manifest,
+                index: None,
             }),
             Document::Index(index) => {
                 let entry = index.select(&self.platform).map_err(document)?;
                 let which = TagOrDigest::Digest(entry.digest.clone());
+                let index = ListedIn { digest: fetched.digest, bytes: fetched.bytes };
                 let fetched = self.registry.manifest(&source, &which).await.map_err(|error| {
                     registry("fetch this platform's manifest", reference, error)
                 })?;
@@ -77,6 +88,7 @@ impl Verifier {
                         digest: fetched.digest,
                         bytes: fetched.bytes,
                         manifest: *manifest,
+                        index: Some(index),
                     }),
                     Document::Index(_) => Err(ImageError::NestedIndex(reference.to_string())),
                 }

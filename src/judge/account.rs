@@ -29,6 +29,7 @@ pub(super) struct Answer {
     policy: Option<(PathBuf, String)>,
     scope: Option<String>,
     signers: Vec<String>,
+    signed: Vec<String>,
     log_indexes: Vec<i64>,
 }
 
@@ -45,6 +46,7 @@ impl Answer {
             policy: None,
             scope: None,
             signers: Vec::new(),
+            signed: Vec::new(),
             log_indexes: Vec::new(),
         }
     }
@@ -60,6 +62,7 @@ impl Answer {
             signers: proofs()
                 .filter_map(|proof| Some(proof.signer.as_ref()?.to_string()))
                 .collect(),
+            signed: proofs().filter_map(|proof| Some(proof.signed.as_ref()?.to_string())).collect(),
             log_indexes: proofs()
                 .flat_map(|proof| &proof.entries)
                 .map(|entry| entry.index)
@@ -105,6 +108,7 @@ impl Answer {
             policy_digest,
             scope: self.scope,
             signers: self.signers,
+            signed: self.signed,
             log_indexes: self.log_indexes,
             reason: self.reason,
             duration: begun.elapsed(),

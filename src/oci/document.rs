@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::oci::descriptor::Descriptor;
+use crate::oci::digest::Digest;
 use crate::oci::media_type;
 use crate::oci::platform::Platform;
 use crate::oci::strict_json;
@@ -18,6 +19,9 @@ use crate::oci::strict_json;
 pub const DOCUMENT_LIMIT: u64 = 4 * 1024 * 1024;
 /// The largest number of layers that overlayfs can stack under a container's own.
 pub const LAYER_LIMIT: usize = 500;
+
+/// The annotation of an index's entry that is about another entry, such as `attestation-manifest`.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// A manifest or an index, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,9 +193,7 @@ impl Index {
     pub fn select(&self, host: &Platform) -> Result<&Descriptor, DocumentError> {
         let fitness = |entry: &Descriptor| entry.platform.as_ref()?.fitness(host);
         let mut best: Option<(&Descriptor, u8)> = None;
-        for entry in
-            self.manifests.iter().filter(|entry| media_type::is_manifest(&entry.media_type))
-        {
+        for entry in self.images() {
             match (fitness(entry), best) {
                 (Some(fit), Some((_, so_far))) if fit <= so_far => {}
                 (Some(fit), _) => best = Some((entry, fit)),
@@ -199,6 +201,26 @@ impl Index {
             }
         }
         best.map(|(entry, _)| entry).ok_or_else(|| self.no_platform(host))
+    }
+
+    /// Whether it lists this digest as that of an image for a platform.
+    #[must_use]
+    pub fn lists(&self, manifest: &Digest) -> bool {
+        self.images().any(|entry| entry.digest == *manifest)
+    }
+
+    /// The manifests that are for a platform, and are not there for another manifest of the list,
+    /// as BuildKit puts attestations beside the image.
+    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        let named = |text: &str| !matches!(text, "" | "unknown");
+        self.manifests.iter().filter(move |entry| {
+            media_type::is_manifest(&entry.media_type)
+                && entry.annotation(REFERENCE_TYPE).is_none()
+                && entry
+                    .platform
+                    .as_ref()
+                    .is_some_and(|platform| named(&platform.os) && named(&platform.architecture))
+        })
     }
 
     fn no_platform(&self, host: &Platform) -> DocumentError {

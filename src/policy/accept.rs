@@ -1,13 +1,13 @@
 //! The requirements that look at nothing.
 
 use crate::policy::Outcome;
-use crate::policy::Subject;
 use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::proof::Proof;
 use crate::policy::proof::What;
+use crate::policy::signable::Signable;
 
 /// Both have no members but their type.
 pub(crate) fn parse(part: &Part<'_>) -> Result<(), Fault> {
@@ -22,7 +22,7 @@ pub(crate) fn anything() -> Outcome {
 }
 
 /// `reject`.
-pub(crate) fn reject(subject: &Subject<'_>) -> Outcome {
+pub(crate) fn reject(subject: &Signable<'_>) -> Outcome {
     let words = format!("Running image {} is rejected by policy.", subject.reference);
     Outcome::Rejected(Reason::new(Cause::Rejected, words))
 }

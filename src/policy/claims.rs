@@ -13,6 +13,10 @@ use crate::policy::Attachment;
 use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::SimpleSigning;
+use crate::policy::proof::Signer;
+use crate::signature::SignatureError;
+use crate::signature::certificate;
+use crate::signature::certificate::Certificate;
 use crate::signature::openpgp::claimed;
 use crate::signature::sigstore::CERTIFICATE;
 use crate::signature::sigstore::SET;
@@ -63,7 +67,8 @@ impl Evidence {
             Attestation::Bundle(bytes) => bundle("attestation", bytes),
             Attestation::Attached(attachment) => attached(attachment),
         });
-        signatures.chain(bundles).chain(openpgp).chain(attestations).collect()
+        let indexes = self.indexes.iter().map(|bytes| Item::of("image index", bytes));
+        signatures.chain(bundles).chain(openpgp).chain(attestations).chain(indexes).collect()
     }
 }
 
@@ -107,7 +112,7 @@ impl Item {
 
 fn signature(from: &SimpleSigning) -> Item {
     let mut item = Item::of("cosign signature", &from.payload);
-    item.signer = from.annotations.contains_key(CERTIFICATE).then(|| "a certificate".to_owned());
+    item.signer = from.annotations.get(CERTIFICATE).map(|pem| owner(certificate::one(pem)));
     match Payload::parse(&from.payload, Kind::Cosign) {
         Ok(payload) => {
             item.subject = Some(payload.digest.to_string());
@@ -122,7 +127,7 @@ fn signature(from: &SimpleSigning) -> Item {
 /// An attestation as cosign v2 attaches it.
 fn attached(from: &Attachment) -> Item {
     let mut item = Item::of("attached attestation", &from.envelope);
-    item.signer = from.annotations.contains_key(CERTIFICATE).then(|| "a certificate".to_owned());
+    item.signer = from.annotations.get(CERTIFICATE).map(|pem| owner(certificate::one(pem)));
     match strict_json::parse::<Value>(&from.envelope) {
         Ok(envelope) => item.statement(&envelope, "/payload"),
         Err(error) => item.fault = Some(error.to_string()),
@@ -155,8 +160,12 @@ fn bundle(kind: &'static str, bytes: &[u8]) -> Item {
     let material = "/verificationMaterial";
     let hint = text(&bundle, &format!("{material}/publicKey/hint"));
     item.signer = hint.map(|hint| format!("the key with the hint {hint}"));
-    if bundle.pointer(&format!("{material}/certificate")).is_some() {
-        item.signer = Some("a certificate".to_owned());
+    let certificate = ["certificate", "x509CertificateChain/certificates/0"]
+        .iter()
+        .find_map(|at| text(&bundle, &format!("{material}/{at}/rawBytes")));
+    if let Some(text) = certificate {
+        let der = BASE64.decode(text).map_err(SignatureError::Base64);
+        item.signer = Some(owner(der));
     }
     let entries = bundle.pointer(&format!("{material}/tlogEntries")).and_then(Value::as_array);
     for entry in entries.into_iter().flatten() {
@@ -165,6 +174,14 @@ fn bundle(kind: &'static str, bytes: &[u8]) -> Item {
         item.time = item.time.or(time.and_then(moment));
     }
     item
+}
+
+/// The owner of a certificate, as it says.
+fn owner(der: Result<Vec<u8>, SignatureError>) -> String {
+    match der.and_then(|der| Certificate::parse(&der)) {
+        Ok(certificate) => format!("a certificate of {}", Signer::from(certificate)),
+        Err(_) => "a certificate that cannot be read".to_owned(),
+    }
 }
 
 fn text(of: &Value, at: &str) -> Option<String> {

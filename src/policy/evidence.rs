@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::oci::digest::Digest;
 use crate::oci::stored_signature::SigstoreLayer;
 use crate::oci::stored_signature::StoredSignature;
 use crate::signature::SignatureError;
 use crate::signature::attachment::Attachment;
 use crate::signature::bundle::Bundle;
+use crate::signature::openpgp;
 use crate::signature::sigstore::MEDIA_TYPE;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::sigstore::base64_bytes;
+use crate::signature::simple_signing::Kind;
+use crate::signature::simple_signing::Payload;
 use crate::signature::statement;
 
 /// All the signatures and attestations that were found for an image, none of them proven.
@@ -34,6 +38,9 @@ pub struct Evidence {
     /// What says of itself to be another statement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<Attestation>,
+    /// The bytes of indexes that list the image, where some of these are of an index.
+    #[serde(default, with = "bundles", skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Vec<u8>>,
 }
 
 /// A signed statement on an image, not proven.
@@ -124,8 +131,12 @@ impl Evidence {
     pub const LIMIT: usize = 100;
     /// How many bytes of attestations are held and kept: lists of components are large.
     pub const ATTESTATION_BYTES: usize = 16 * 1024 * 1024;
+    /// The most indexes that are looked at: an image comes under several names, each with one.
+    pub const INDEXES: usize = 8;
+    /// How many bytes of indexes are kept: real ones have some thousand.
+    const INDEX_BYTES: usize = 8 * 1024 * 1024;
 
-    /// Whether nothing was found.
+    /// Whether nothing was found; an index alone proves nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.signatures.is_empty()
@@ -151,17 +162,26 @@ impl Evidence {
         self.merge(&other);
     }
 
-    /// The signatures that containers/image knows, as it keeps them.
+    /// The signatures that containers/image knows, as it keeps them. It knows none of an index.
     #[must_use]
     pub fn stored(&self) -> Vec<StoredSignature> {
-        let sigstore = self.signatures.iter().map(|signature| {
+        let indexes: Vec<Digest> = self.indexes.iter().map(|bytes| Digest::sha256(bytes)).collect();
+        let of_index = |digest: &Digest| indexes.contains(digest);
+        let sigstore = self.signatures.iter().filter(|signature| {
+            let claimed = Payload::parse(&signature.payload, Kind::Cosign);
+            !claimed.is_ok_and(|payload| of_index(&payload.digest))
+        });
+        let openpgp = self.openpgp.iter().filter(|message| {
+            !openpgp::claimed(message).is_ok_and(|claimed| of_index(&claimed.payload.digest))
+        });
+        let sigstore = sigstore.map(|signature| {
             StoredSignature::Sigstore(SigstoreLayer {
                 media_type: MEDIA_TYPE.to_owned(),
                 payload: signature.payload.clone(),
                 annotations: signature.annotations.clone(),
             })
         });
-        self.openpgp.iter().cloned().map(StoredSignature::OpenPgp).chain(sigstore).collect()
+        openpgp.cloned().map(StoredSignature::OpenPgp).chain(sigstore).collect()
     }
 
     /// Adds a bundle, as the signature or the attestation that it says to be.
@@ -174,8 +194,8 @@ impl Evidence {
         }
     }
 
-    /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind, and
-    /// [`Evidence::ATTESTATION_BYTES`].
+    /// Adds what `other` has and this has not, up to [`Evidence::LIMIT`] of each kind,
+    /// [`Evidence::ATTESTATION_BYTES`], and [`Evidence::INDEXES`].
     pub fn merge(&mut self, other: &Self) {
         for signature in &other.signatures {
             if self.signatures.len() < Self::LIMIT && !self.signatures.contains(signature) {
@@ -201,6 +221,25 @@ impl Evidence {
                 self.attestations.push(attestation.clone());
             }
         }
+        let mut bytes: usize = self.indexes.iter().map(Vec::len).sum();
+        for index in &other.indexes {
+            let fits =
+                self.indexes.len() < Self::INDEXES && bytes + index.len() <= Self::INDEX_BYTES;
+            if fits && !self.indexes.contains(index) {
+                bytes += index.len();
+                self.indexes.push(index.clone());
+            }
+        }
+    }
+
+    /// Whether together with `other` there are more than [`Evidence::LIMIT`] of a kind.
+    #[must_use]
+    pub fn are_too_many_with(&self, other: &Self) -> bool {
+        let counts = |found: &Self| {
+            let Self { signatures, bundles, openpgp, attestations, indexes: _ } = found;
+            [signatures.len(), bundles.len(), openpgp.len(), attestations.len()]
+        };
+        counts(self).into_iter().zip(counts(other)).any(|(one, two)| one + two > Self::LIMIT)
     }
 }
 

@@ -26,6 +26,7 @@ mod pki;
 pub mod proof;
 mod reasons;
 mod requirement;
+mod signable;
 mod signed_base_layer;
 mod signed_by;
 mod signer;
@@ -37,6 +38,7 @@ use std::time::SystemTime;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::policy::requirement::Requirement;
+use crate::policy::signable::Signable;
 
 pub use crate::policy::cause::Cause;
 pub use crate::policy::cause::Reason;
@@ -74,9 +76,10 @@ pub fn evaluate(
     now: SystemTime,
 ) -> Verdict {
     let (scope, requirements) = policy.requirements(subject.reference);
+    let signable = Signable::new(subject, evidence);
     let judge = |requirement: &Requirement| Judged {
         requirement: requirement.name(),
-        outcome: requirement.judge(subject, evidence, now),
+        outcome: requirement.judge(&signable, evidence, now),
     };
     Verdict {
         image: format!("{}@{}", nameless(subject.reference), subject.manifest_digest),

@@ -11,12 +11,18 @@ use serde::Serializer;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::oci::digest::Digest;
+use crate::signature::certificate;
+
 /// What satisfied a requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Proof {
     /// What kind of thing was found true.
     pub what: What,
+    /// What it is of; of nothing if nothing was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
     /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<Signer>,
@@ -45,6 +51,16 @@ pub enum What {
     OpenPgp,
     /// A statement on the image that is no signature.
     Attestation,
+}
+
+/// What a signature or an attestation is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Signed {
+    /// The manifest that is judged.
+    Manifest(Digest),
+    /// An index that lists it.
+    Index(Digest),
 }
 
 /// Who made a signature.
@@ -116,7 +132,31 @@ impl Proof {
     /// A proof of nothing more than its kind.
     #[must_use]
     pub(crate) fn of(what: What) -> Self {
-        Self { what, signer: None, times: Vec::new(), entries: Vec::new(), remarks: Vec::new() }
+        Self {
+            what,
+            signed: None,
+            signer: None,
+            times: Vec::new(),
+            entries: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+impl From<certificate::Certificate> for Signer {
+    fn from(certificate: certificate::Certificate) -> Self {
+        let subjects = certificate.subjects().into_iter().map(str::to_owned).collect();
+        let certificate::Certificate { issuer, claims, .. } = certificate;
+        Self::Certificate(Box::new(Certificate { subjects, issuer, claims }))
+    }
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest(digest) => write!(out, "manifest {digest}"),
+            Self::Index(digest) => write!(out, "index {digest}"),
+        }
     }
 }
 
@@ -129,6 +169,9 @@ impl fmt::Display for Proof {
             What::OpenPgp => "OpenPGP signature",
             What::Attestation => "attestation",
         })?;
+        if let Some(index @ Signed::Index(_)) = &self.signed {
+            write!(out, " of the {index}")?;
+        }
         if let Some(signer) = &self.signer {
             write!(out, " by {signer}")?;
         }

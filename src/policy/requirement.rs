@@ -7,12 +7,12 @@ use serde::Deserialize;
 use crate::policy::Evidence;
 use crate::policy::Needs;
 use crate::policy::Outcome;
-use crate::policy::Subject;
 use crate::policy::accept;
 use crate::policy::attested::SigstoreAttested;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
+use crate::policy::signable::Signable;
 use crate::policy::signed_base_layer;
 use crate::policy::signed_by::SignedBy;
 use crate::policy::sigstore_signed::SigstoreSigned;
@@ -95,7 +95,7 @@ impl Requirement {
     /// What it says of an image.
     pub(crate) fn judge(
         &self,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         evidence: &Evidence,
         now: SystemTime,
     ) -> Outcome {

@@ -14,7 +14,6 @@ use time::OffsetDateTime;
 use crate::failure::chain;
 use crate::policy::Evidence;
 use crate::policy::Outcome;
-use crate::policy::Subject;
 use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
 use crate::policy::identity;
@@ -29,6 +28,7 @@ use crate::policy::proof::Signer;
 use crate::policy::proof::TimeSource;
 use crate::policy::proof::What;
 use crate::policy::reasons;
+use crate::policy::signable::Signable;
 use crate::signature::SignatureError;
 use crate::signature::openpgp;
 use crate::signature::openpgp::Keyring;
@@ -151,7 +151,7 @@ impl SignedBy {
     /// Judges the evidence.
     pub(crate) fn judge(
         &self,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         evidence: &Evidence,
         now: SystemTime,
     ) -> Outcome {
@@ -173,16 +173,16 @@ impl SignedBy {
         &self,
         message: &[u8],
         keyring: &Keyring,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         now: SystemTime,
     ) -> Result<Proof, Reason> {
         let proven = openpgp::verify(message, keyring, now)
             .map_err(|error| Reason::new(Cause::of(&error), chain(&error)))?;
         let payload = proven.payload;
-        if payload.digest != *subject.manifest_digest {
+        let Some(signed) = subject.find(&payload.digest) else {
             let error = SignatureError::Subject { signed: payload.digest.to_string() };
             return Err(Reason::new(Cause::of(&error), error.to_string()));
-        }
+        };
         if !self.identity.accepts(subject.reference, &payload.docker_reference) {
             let shown = reasons::short(&payload.docker_reference);
             let by = self.identity.name();
@@ -193,6 +193,7 @@ impl SignedBy {
         }
         let time = OffsetDateTime::from(proven.time).unix_timestamp();
         Ok(Proof {
+            signed: Some(signed),
             signer: Some(Signer::OpenPgp {
                 fingerprint: proven.fingerprint,
                 keyring: self.source.clone(),

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use crate::oci::digest::Digest;
 use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
 use crate::policy::fulcio::Fulcio;
@@ -14,13 +13,13 @@ use crate::policy::keys::Keys;
 use crate::policy::keys::Read;
 use crate::policy::keys::Sources;
 use crate::policy::pki::Pki;
-use crate::policy::proof::Certificate;
 use crate::policy::proof::Proof;
 use crate::policy::proof::ProvenEntry;
 use crate::policy::proof::ProvenTime;
 use crate::policy::proof::Signer;
 use crate::policy::proof::TimeSource;
 use crate::policy::proof::What;
+use crate::policy::signable::Signable;
 use crate::signature::SignatureError;
 use crate::signature::bundle::Bundle;
 use crate::signature::certificate;
@@ -175,11 +174,15 @@ impl Ready<'_> {
         }
     }
 
-    /// Proves that a bundle is an image signature of `digest`.
-    pub(crate) fn bundle(&self, bundle: &Bundle, digest: &Digest) -> Result<Proof, SignatureError> {
+    /// Proves that a bundle is an image signature on `subject`.
+    pub(crate) fn bundle(
+        &self,
+        bundle: &Bundle,
+        subject: &Signable<'_>,
+    ) -> Result<Proof, SignatureError> {
         let proof = self.statement(What::Bundle, bundle)?;
-        bundle.says(statement::SIGN, digest)?;
-        Ok(proof)
+        let signed = bundle.says(statement::SIGN, |digest| subject.find(digest))?;
+        Ok(Proof { signed: Some(signed), ..proof })
     }
 
     /// Proves by whom the statement in a bundle is, whatever it says, and of what.
@@ -202,16 +205,16 @@ impl Ready<'_> {
         }
     }
 
-    /// Proves that a bundle says `what`, a predicate type, of `digest`.
+    /// Proves that a bundle says `what`, a predicate type, of `subject`.
     pub(crate) fn attestation(
         &self,
         bundle: &Bundle,
         what: &str,
-        digest: &Digest,
+        subject: &Signable<'_>,
     ) -> Result<Proof, SignatureError> {
         let proof = self.statement(What::Attestation, bundle)?;
-        bundle.says(what, digest)?;
-        Ok(proof)
+        let signed = bundle.says(what, |digest| subject.find(digest))?;
+        Ok(Proof { signed: Some(signed), ..proof })
     }
 
     /// Who must have signed, for "not by …".
@@ -251,11 +254,7 @@ impl Ready<'_> {
 }
 
 fn by_certificate(what: What, certificate: certificate::Certificate) -> Proof {
-    let subjects = certificate.subjects().into_iter().map(str::to_owned).collect();
-    let certificate::Certificate { issuer, claims, .. } = certificate;
-    let mut proof = Proof::of(what);
-    proof.signer = Some(Signer::Certificate(Box::new(Certificate { subjects, issuer, claims })));
-    proof
+    Proof { signer: Some(Signer::from(certificate)), ..Proof::of(what) }
 }
 
 fn by_fulcio(what: What, proven: keyless::Proven) -> Proof {

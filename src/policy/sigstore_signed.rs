@@ -10,7 +10,6 @@ use crate::oci::reference::Reference;
 use crate::policy::Attestation;
 use crate::policy::Evidence;
 use crate::policy::Outcome;
-use crate::policy::Subject;
 use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
 use crate::policy::identity;
@@ -20,6 +19,7 @@ use crate::policy::json::Part;
 use crate::policy::keys::Read;
 use crate::policy::proof::Proof;
 use crate::policy::reasons;
+use crate::policy::signable::Signable;
 use crate::policy::signer::Named;
 use crate::policy::signer::Ready;
 use crate::policy::signer::Signers;
@@ -44,7 +44,7 @@ pub(crate) struct SigstoreSigned {
 struct Judge<'a> {
     signers: Ready<'a>,
     identity: &'a Identity,
-    subject: &'a Subject<'a>,
+    subject: &'a Signable<'a>,
 }
 
 impl SigstoreSigned {
@@ -66,7 +66,7 @@ impl SigstoreSigned {
     /// Judges the evidence.
     pub(crate) fn judge(
         &self,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         evidence: &Evidence,
         now: SystemTime,
     ) -> Outcome {
@@ -110,22 +110,20 @@ impl Judge<'_> {
     fn signature(&self, signature: &SimpleSigning) -> Result<Proof, Reason> {
         let (payload, proof) =
             self.signers.signature(signature).map_err(|error| self.reason(&error))?;
-        if payload.digest != *self.subject.manifest_digest {
+        let Some(signed) = self.subject.find(&payload.digest) else {
             let signed = payload.digest.to_string();
             return Err(self.reason(&SignatureError::Subject { signed }));
-        }
+        };
         if !self.identity.accepts(self.subject.reference, &payload.docker_reference) {
             let words = self.other_name(&payload.docker_reference);
             return Err(Reason::new(Cause::OtherName, words));
         }
-        Ok(proof)
+        Ok(Proof { signed: Some(signed), ..proof })
     }
 
     fn bundle(&self, bundle: &Bundle) -> Result<Proof, Reason> {
-        let proof = self
-            .signers
-            .bundle(bundle, self.subject.manifest_digest)
-            .map_err(|error| self.reason(&error))?;
+        let proof =
+            self.signers.bundle(bundle, self.subject).map_err(|error| self.reason(&error))?;
         if *self.identity != Identity::MatchSubjectDigest {
             let words = format!(
                 "is a sigstore bundle, which names no repository, so {} cannot accept it; \

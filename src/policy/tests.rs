@@ -2,6 +2,7 @@
 
 mod attested;
 mod causes;
+mod index;
 mod keyless;
 mod language;
 mod signed_by;
@@ -423,6 +424,7 @@ fn a_refusal_still_says_of_every_requirement_what_was_found() {
                 "requirement": "sigstoreSigned",
                 "accepted": {
                     "what": "signature",
+                    "signed": { "manifest": DIGEST },
                     "signer": { "type": "key", "key": "/keys/shop.pub" },
                     "times": [{ "time": "2023-11-14T22:13:20Z", "source": "log" }],
                     "entries": [{ "log": "/keys/rekor.pub", "index": 0 }],

@@ -89,14 +89,18 @@ impl Bundle {
         Ok(Proven { key: index, entry })
     }
 
-    /// Requires that the statement, which the caller has proven, says `what`, a predicate type, of
-    /// `digest`.
+    /// Requires that the statement, which the caller has proven, says `what`, a predicate type, of a
+    /// digest that is `meant`, and gives that.
     ///
     /// # Errors
     ///
     /// [`SignatureError`] says what it is instead.
-    pub fn says(&self, what: &str, digest: &Digest) -> Result<(), SignatureError> {
-        self.statement()?.says(what, digest)
+    pub fn says<T>(
+        &self,
+        what: &str,
+        meant: impl Fn(&Digest) -> Option<T>,
+    ) -> Result<T, SignatureError> {
+        self.statement()?.says(what, meant)
     }
 
     /// The certificates that it carries, the signer's first; none if it is by a key.

@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use sigstore_verify::types::DsseEnvelope;
 use sigstore_verify::types::Sha256Hash;
 
-use crate::oci::digest::Algorithm;
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::SignatureError;
@@ -68,21 +67,25 @@ impl Statement<'_> {
             .ok_or_else(|| SignatureError::Subject { signed: "of another algorithm".to_owned() })
     }
 
-    /// Requires that the statement says `what` of `digest`.
+    /// Requires that the statement says `what` of a digest that is `meant`, and gives that.
     ///
     /// # Errors
     ///
     /// [`SignatureError::Attestation`] or [`SignatureError::Subject`].
-    pub fn says(&self, what: &str, digest: &Digest) -> Result<(), SignatureError> {
+    pub fn says<T>(
+        &self,
+        what: &str,
+        meant: impl Fn(&Digest) -> Option<T>,
+    ) -> Result<T, SignatureError> {
         if self.predicate_type != what {
             return Err(SignatureError::Attestation(short(&self.predicate_type)));
         }
         let sha256 = |subject: &Subject| subject.digest.get("sha256").cloned();
         // Cosign writes SHA-256 subjects only, so none of them names an image of another algorithm.
-        let same = digest.algorithm() == Algorithm::Sha256
-            && self.subject.iter().any(|subject| sha256(subject).as_deref() == Some(digest.hex()));
-        if same {
-            return Ok(());
+        let digests = self.subject.iter().filter_map(sha256);
+        let mut digests = digests.filter_map(|hex| format!("sha256:{hex}").parse().ok());
+        if let Some(found) = digests.find_map(|digest| meant(&digest)) {
+            return Ok(found);
         }
         let signed: Vec<String> = self
             .subject

@@ -326,6 +326,6 @@ fn whole(
     digest: &Digest,
 ) -> Result<crate::signature::bundle::Proven, SignatureError> {
     let proven = bundle.verify(keys, logs)?;
-    bundle.says(crate::signature::statement::SIGN, digest)?;
+    bundle.says(crate::signature::statement::SIGN, |found| (found == digest).then_some(()))?;
     Ok(proven)
 }

@@ -35,6 +35,7 @@ mod hooks;
 mod host_ports;
 mod hostile;
 mod image_volumes;
+mod index;
 mod inspect;
 mod layers;
 mod limits;

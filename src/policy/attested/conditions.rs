@@ -2,7 +2,6 @@
 
 use serde_json::value::RawValue;
 
-use crate::policy::Subject;
 use crate::policy::attested::pointer::Equals;
 use crate::policy::attested::sbom::Sbom;
 use crate::policy::attested::slsa::Slsa;
@@ -12,6 +11,7 @@ use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
+use crate::policy::signable::Signable;
 
 /// All of these must hold of one predicate.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Conditions {
         &self,
         together: &mut Together,
         predicate: &RawValue,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
     ) -> Result<(), Reason> {
         if self.vex.is_some() {
             together.said.push(Vex::read(predicate, subject).map_err(affected)?);

@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::policy::Evidence;
 use crate::policy::Outcome;
-use crate::policy::Subject;
 use crate::policy::attested::conditions::Conditions;
 use crate::policy::attested::conditions::Together;
 use crate::policy::cause::Cause;
@@ -28,6 +27,7 @@ use crate::policy::json::Part;
 use crate::policy::keys::Read;
 use crate::policy::proof::Proof;
 use crate::policy::reasons;
+use crate::policy::signable::Signable;
 use crate::policy::signer::Named;
 use crate::policy::signer::Ready;
 use crate::policy::signer::Signers;
@@ -87,7 +87,7 @@ impl SigstoreAttested {
     /// Judges the evidence.
     pub(crate) fn judge(
         &self,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         evidence: &Evidence,
         now: SystemTime,
     ) -> Outcome {
@@ -107,7 +107,7 @@ impl SigstoreAttested {
     fn prove(
         &self,
         signers: &Ready<'_>,
-        subject: &Subject<'_>,
+        subject: &Signable<'_>,
         evidence: &Evidence,
         found: &mut Found,
     ) {
@@ -126,22 +126,16 @@ impl SigstoreAttested {
             };
             match bundle.claimed_predicate() {
                 Some(other) if other != self.predicate_type => found.others.push(other),
-                _ => {
-                    match signers.attestation(
-                        &bundle,
-                        &self.predicate_type,
-                        subject.manifest_digest,
-                    ) {
-                        Ok(proof) => found.proven.push(Proven { bundle, proof }),
-                        Err(error) => found.reasons.push(reasons::of(&error, signers)),
-                    }
-                }
+                _ => match signers.attestation(&bundle, &self.predicate_type, subject) {
+                    Ok(proof) => found.proven.push(Proven { bundle, proof }),
+                    Err(error) => found.reasons.push(reasons::of(&error, signers)),
+                },
             }
         }
     }
 
     /// The first proven attestation that says what is wanted, if no other one contradicts it.
-    fn first(&self, subject: &Subject<'_>, found: &mut Found) -> Option<Proof> {
+    fn first(&self, subject: &Signable<'_>, found: &mut Found) -> Option<Proof> {
         let mut together = Together::default();
         for proven in &found.proven {
             let heard = proven

@@ -10,10 +10,10 @@ mod product;
 
 use serde_json::value::RawValue;
 
-use crate::policy::Subject;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::reasons::short;
+use crate::policy::signable::Signable;
 
 pub(super) use document::Said;
 use document::Status;
@@ -64,7 +64,7 @@ impl Vex {
     }
 
     /// What a predicate says of the image; if it is no OpenVEX document, what is wrong.
-    pub(crate) fn read(predicate: &RawValue, subject: &Subject<'_>) -> Result<Vec<Said>, String> {
+    pub(crate) fn read(predicate: &RawValue, subject: &Signable<'_>) -> Result<Vec<Said>, String> {
         document::read(predicate.get(), subject)
     }
 

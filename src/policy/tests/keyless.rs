@@ -226,6 +226,7 @@ fn the_verdict_tells_who_when_and_where() {
         serde_json::to_value(&verdict).unwrap()["requirements"][0]["accepted"],
         json!({
             "what": "bundle",
+            "signed": { "manifest": DIGEST },
             "signer": {
                 "type": "certificate",
                 "subjects": [JOB],

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::Subject;
 use crate::policy::attested::vex::product;
 use crate::policy::attested::vex::product::Whom;
 use crate::policy::reasons::short;
+use crate::policy::signable::Signable;
 
 /// One statement about one product, with what it inherits.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Said {
 }
 
 /// Reads a document: all that it says of this image, or of what may be this image.
-pub(super) fn read(text: &str, subject: &Subject<'_>) -> Result<Vec<Said>, String> {
+pub(super) fn read(text: &str, subject: &Signable<'_>) -> Result<Vec<Said>, String> {
     let none = || "is no OpenVEX document".to_owned();
     let document: Document = serde_json::from_str(text).map_err(|_| none())?;
     let rest = document.context.strip_prefix("https://openvex.dev/ns");
@@ -141,7 +141,7 @@ pub(super) fn read(text: &str, subject: &Subject<'_>) -> Result<Vec<Said>, Strin
 }
 
 impl Statement {
-    fn read(self, time: OffsetDateTime, subject: &Subject<'_>) -> Result<Vec<Said>, String> {
+    fn read(self, time: OffsetDateTime, subject: &Signable<'_>) -> Result<Vec<Said>, String> {
         let names = self.vulnerability.names();
         if names.is_empty() {
             return Err("is VEX with a statement of no vulnerability".to_owned());
@@ -187,7 +187,7 @@ impl Vulnerability {
 }
 
 impl Component {
-    fn whom(&self, subject: &Subject<'_>) -> Option<Whom> {
+    fn whom(&self, subject: &Signable<'_>) -> Option<Whom> {
         let none = BTreeMap::new();
         match self {
             Self::Name(name) => product::whom(Some(name), &none, &none, subject),

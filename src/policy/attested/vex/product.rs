@@ -1,13 +1,14 @@
 //! Whether the product of a statement is the image that is judged.
 //!
-//! A product is the image if one of its names or hashes has the manifest's digest, or if it is a
-//! package URL of the image's repository without a version. It is another one if it has another
-//! digest *and* another name: the same name with another digest may be the index that the manifest
-//! is in. About everything else one cannot know.
+//! A product is the image if one of its names or hashes has the digest of the manifest, or of an
+//! index that is known to list it, or if it is a package URL of the image's repository without a
+//! version. It is another one if it has another digest *and* another name: the same name with
+//! another digest may be an index that is not known. About everything else one cannot know.
 
 use std::collections::BTreeMap;
 
-use crate::policy::Subject;
+use crate::oci::digest::Digest;
+use crate::policy::signable::Signable;
 
 /// Whom a statement is about; statements about others are dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,11 @@ pub(super) fn whom(
     id: Option<&str>,
     identifiers: &BTreeMap<String, String>,
     hashes: &BTreeMap<String, String>,
-    subject: &Subject<'_>,
+    subject: &Signable<'_>,
 ) -> Option<Whom> {
-    let ours = subject.manifest_digest.to_string();
+    let ours = |digest: &&String| {
+        digest.parse().is_ok_and(|digest: Digest| subject.find(&digest).is_some())
+    };
     let repository = subject.reference.repository();
     let own_name = repository.rsplit('/').next().unwrap_or_default();
     let purl = identifiers.get("purl").map(String::as_str);
@@ -41,7 +44,7 @@ pub(super) fn whom(
     let hash = hashes.get("sha-256").map(|hex| format!("sha256:{hex}"));
     let digests: Vec<&String> =
         told.iter().filter_map(|told| told.digest.as_ref()).chain(&hash).collect();
-    if !digests.is_empty() && digests.iter().all(|digest| **digest == ours) {
+    if !digests.is_empty() && digests.iter().all(ours) {
         return Some(Whom::Ours);
     }
     let unversioned = |told: &Told| {
@@ -52,7 +55,7 @@ pub(super) fn whom(
     }
     let names: Vec<&String> = told.iter().filter_map(|told| told.name.as_ref()).collect();
     let other_name = !names.is_empty() && names.iter().all(|name| *name != own_name);
-    if other_name && !digests.is_empty() && digests.iter().all(|digest| **digest != ours) {
+    if other_name && !digests.is_empty() && !digests.iter().any(ours) {
         return None;
     }
     let shown = id.or(purl).or(hash.as_deref()).unwrap_or("a product without a name");
@@ -106,6 +109,8 @@ fn decode(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::oci::reference::Reference;
+    use crate::policy::Evidence;
+    use crate::policy::Subject;
 
     fn ours() -> String {
         format!("sha256:{}", "a".repeat(64))
@@ -119,6 +124,7 @@ mod tests {
         let reference = Reference::parse_normalized("registry.example/shop/api:1").unwrap();
         let digest = ours().parse().unwrap();
         let subject = Subject { reference: &reference, manifest_digest: &digest };
+        let subject = Signable::new(&subject, &Evidence::default());
         let map = |key: &str, value: &str| {
             let pair = (!value.is_empty()).then(|| (key.to_owned(), value.to_owned()));
             pair.into_iter().collect::<BTreeMap<_, _>>()

@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::oci::reference::Reference;
+use crate::policy::Evidence;
+use crate::policy::Subject;
 use crate::policy::json::Text;
 
 const NS: &str = "https://openvex.dev/ns";
@@ -23,6 +25,7 @@ fn said(document: &Value) -> Result<Vec<Said>, String> {
     let reference = Reference::parse_normalized("registry.example/shop/api:1").unwrap();
     let manifest_digest = digest().parse().unwrap();
     let subject = Subject { reference: &reference, manifest_digest: &manifest_digest };
+    let subject = Signable::new(&subject, &Evidence::default());
     Vex::read(&RawValue::from_string(document.to_string()).unwrap(), &subject)
 }
 
