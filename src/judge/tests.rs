@@ -207,3 +207,36 @@ fn a_verdict_is_found_again_for_the_same_bytes_and_for_no_others() {
     node.ask_with("shop", &more).unwrap();
     assert_eq!(kept(), 2);
 }
+
+#[test]
+fn a_verdict_by_an_index_is_not_found_again_for_another_index() {
+    let node = Node::new(false);
+    let key = Key::generate();
+    let key_file = node.directory.path().join("cosign.pub");
+    let pem = key.public_pem();
+    files::replace(&key_file, pem.as_bytes(), 0o600, files::Durability::Process).unwrap();
+    let signed = json!([{"type": "sigstoreSigned", "keyPath": key_file,
+                         "signedIdentity": {"type": "matchRepository"}}]);
+    node.write("now.json", &json!({"default": signed}));
+    let index = |of: &[u8]| {
+        let entry = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
+            "digest": Digest::sha256(of), "platform": {"os": "linux", "architecture": "amd64"},
+        });
+        json!({"schemaVersion": 2, "manifests": [entry]}).to_string().into_bytes()
+    };
+    let good = index(b"manifest");
+    let payload = keys::payload("q.io/a", &Digest::sha256(&good).to_string());
+    let signature = SimpleSigning { annotations: keys::annotations(&key, &payload), payload };
+    let by = |indexes: Vec<Vec<u8>>| Evidence {
+        signatures: vec![signature.clone()],
+        indexes,
+        ..Evidence::default()
+    };
+    node.ask_with("shop", &by(vec![good.clone()])).unwrap();
+    node.ask_with("shop", &by(vec![good])).unwrap();
+    assert_eq!(node.judge.inner.cache.len(), 1);
+    for other in [vec![], vec![index(b"other")]] {
+        assert!(node.ask_with("shop", &by(other)).is_err());
+    }
+}

@@ -179,7 +179,7 @@ fn bundle(kind: &'static str, bytes: &[u8]) -> Item {
 /// The owner of a certificate, as it says.
 fn owner(der: Result<Vec<u8>, SignatureError>) -> String {
     match der.and_then(|der| Certificate::parse(&der)) {
-        Ok(certificate) => format!("a certificate of {}", Signer::from(certificate)),
+        Ok(certificate) => format!("a certificate for {}", Signer::from(certificate)),
         Err(_) => "a certificate that cannot be read".to_owned(),
     }
 }
@@ -201,6 +201,43 @@ fn moment(seconds: i64) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::fulcio::Fulcio;
+    use crate::signature::fulcio::Order;
+    use crate::signature::keys;
+    use crate::signature::keys::Log;
+
+    #[test]
+    fn the_owner_of_a_certificate_is_named_with_where_he_logged_in() {
+        let (fulcio, log, time) = (Fulcio::make(), Log::default(), Log::TIME);
+        let leaf = fulcio.issue(&Order::email("dev@shop.example"));
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let payload = keys::payload("q.io/a", &digest);
+        let signed = |change: &dyn Fn(&mut String)| {
+            let mut annotations = leaf.annotations(&payload, &[], &log, time);
+            change(annotations.get_mut(CERTIFICATE).unwrap());
+            SimpleSigning { payload: payload.clone(), annotations }
+        };
+        let statement = keys::statement(keys::SIGN, &digest);
+        let mut chained = leaf.bundle(&statement);
+        let material = chained["verificationMaterial"].as_object_mut().unwrap();
+        let certificate = material.remove("certificate").unwrap();
+        material.insert(
+            "x509CertificateChain".to_owned(),
+            serde_json::json!({ "certificates": [certificate] }),
+        );
+        let evidence = Evidence {
+            signatures: vec![signed(&|_| ()), signed(&|pem| pem.insert(40, '!'))],
+            bundles: vec![
+                leaf.logged_bundle(&statement, &log, time).to_string().into_bytes(),
+                chained.to_string().into_bytes(),
+            ],
+            ..Evidence::default()
+        };
+        let signers = evidence.claims().into_iter().map(|item| item.signer.unwrap());
+        let named = r#"a certificate for "dev@shop.example" of "https://login.example""#;
+        let unread = "a certificate that cannot be read";
+        assert_eq!(signers.collect::<Vec<_>>(), [named, unread, named, named]);
+    }
 
     #[test]
     fn what_is_kept_says_what_it_claims_and_what_cannot_be_read_says_so() {
