@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm bench fuzz quickstart deb rpm test-packages ci
+.PHONY: help build run test lint conformance conformance-vm test-vm bench fuzz quickstart deb rpm test-packages ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -20,8 +20,11 @@ lint: ## format, clippy, dependencies
 conformance: build ## the CRI conformance suite, critest
 	tests/conformance/run.sh
 
-conformance-vm: build ## what needs AppArmor, SELinux, systemd or cgroup v2, in virtual machines
+conformance-vm: deb ## what needs AppArmor, SELinux, systemd or cgroup v2, in virtual machines
 	tests/vm/conformance.sh
+
+test-vm: deb ## the package in virtual machines: at work, protected, limited, rebooted, upgraded, purged
+	SCRIPTS="package.sh protections.sh critest.sh" ONCE=limits.sh MANAGERS=systemd tests/vm/conformance.sh
 
 bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock
 	tests/bench/run.sh $(SOCKET)

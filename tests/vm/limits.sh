@@ -7,7 +7,7 @@
 # Usage: limits.sh RUN [ARG...]
 #   RUN ARG... DIR COMMAND   copies DIR to /in of the machine, runs COMMAND there as root, and gives its
 #                            output and exit code
-# Environment: CRIO, the daemon's binary (default target/release/crio); MANAGERS, of "systemd cgroupfs".
+# Environment: DEB, the package (default target/crioxide_ARCH.deb); MANAGERS, of "systemd cgroupfs".
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -70,6 +70,8 @@ processors() {
   between "a weight" 30 "$(limit "$id" cpu.weight)" 110
   is "a processor" 0 "$(limit "$id" cpuset.cpus.effective)"
   is "and no other" "Cpus_allowed_list:	0" "$(cri exec --sync "$id" grep Cpus_allowed_list /proc/self/status)"
+  cri exec --sync "$id" timeout 2 sh -c 'while :; do :; done' >/dev/null 2>&1 || true
+  between "who wants more is held back" 1 "$(sed -n 's/^nr_throttled //p' "$ROOT$UNDER/crio-$id$END/cpu.stat")" 1000000
   local weight
   weight=$(limit "$id" cpu.weight)
   update "$id" '{"cpu_quota": -1, "cpu_period": 100000, "cpu_shares": 4096, "cpuset_cpus": "0-1"}' >/dev/null
@@ -155,6 +157,26 @@ out_of_memory() {
   cri rm -f "$id" >/dev/null
 }
 
+# written ID: how many seconds four megabytes take to the disk
+written() {
+  local start=$SECONDS
+  cri exec --sync "$1" dd if=/dev/zero of=/held bs=65536 count=64 conv=fsync >/dev/null 2>&1
+  echo $((SECONDS - start))
+}
+
+# throughput POD: the CRI has no word for the disk but the kernel's own
+throughput() {
+  local id disk free
+  disk=$(stat -c %Hd:%Ld /var/lib/containers)
+  id=$(run disk pod "$1" "{\"unified\": {\"io.max\": \"$disk wbps=1048576\"}}" sleep 10000)
+  is "a limit on the disk" "$disk rbps=max wbps=1048576 riops=max wiops=max" "$(limit "$id" io.max)"
+  update "$id" "{\"unified\": {\"io.max\": \"$disk wbps=max\"}}" >/dev/null
+  free=$(written "$id")
+  update "$id" "{\"unified\": {\"io.max\": \"$disk wbps=1048576\"}}" >/dev/null
+  between "what is written waits for it" $((free + 2)) "$(written "$id")" 1000
+  cri rm -f "$id" >/dev/null
+}
+
 others() {
   local id pod=$1
   id=$(run others pod "$pod" '{"hugepage_limits": [{"page_size": "2MB", "limit": 4194304}], "oom_score_adj": -998}' sleep 10000)
@@ -184,6 +206,7 @@ phase() {
   memory "$pod"
   swap "$pod"
   out_of_memory "$pod"
+  throughput "$pod"
   others "$pod"
   cri rmp -f "$pod" >/dev/null
   service_end || BAD=1

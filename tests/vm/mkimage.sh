@@ -6,7 +6,6 @@
 # Environment: VMDIR (default /var/tmp/test-vm), SIZE of the disk (default 4G).
 set -euo pipefail
 
-here=$(cd "$(dirname "$0")" && pwd)
 vmdir=${VMDIR:-/var/tmp/test-vm}
 tree=$vmdir/tree
 img=$vmdir/img
@@ -81,8 +80,6 @@ selinux() {
   local contexts=/etc/selinux/default/contexts/files/file_contexts
   [ -f "$tree$contexts" ] || return 0
   sed -i 's/^SELINUX=.*/SELINUX=permissive/; s/^SELINUXTYPE=.*/SELINUXTYPE=default/' "$tree/etc/selinux/config"
-  cp "$here/vmtest.cil" "$tree/root/vmtest.cil"
-  chroot "$tree" semodule -n -s default -i /root/vmtest.cil 2>&1 | grep -v 'not in password file' || true
   chroot "$tree" /usr/sbin/setfiles -F -q $contexts / >"$img/setfiles.log" 2>&1 || { tail -5 "$img/setfiles.log" >&2; return 1; }
 }
 

@@ -7,7 +7,7 @@
 # Usage: protections.sh RUN [ARG...]
 #   RUN ARG... DIR COMMAND   copies DIR to /in of the machine, runs COMMAND there as root, and gives its
 #                            output and exit code
-# Environment: CRIO, the daemon's binary (default target/release/crio).
+# Environment: DEB, the package (default target/crioxide_ARCH.deb).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -78,11 +78,14 @@ apparmor() {
   like "the newer field wins" 'crio-default (enforce)' "$(label "$id")"
   id=$(run free aa "$pod" '{"apparmor": {"profile_type": 1}}')
   like "unconfined" '!(*crio-default*|*vm-mine*)' "$(label "$id")"
+  like "it may open what the node's kernel tells" ok "$(cri exec --sync "$id" sh -c ': >/proc/uptime && echo ok')"
+  id=$(run kept aa "$pod")
+  refused "to write there is denied by the default profile" '*ermission denied*' cri exec --sync "$id" sh -c ': >/proc/uptime'
   id=$(run privileged aa "$pod" '{"privileged": true}')
   like "privileged has none" '!(*crio-default*)' "$(label "$id")"
   refused "a profile that is not loaded" '*nowhere*is not loaded*' \
     create missing aa "$pod" '{"apparmor": {"profile_type": 2, "localhost_ref": "localhost/nowhere"}}'
-  like "and nothing is left of it" 5 "$(cri ps -a -q --pod "$pod" | wc -l)"
+  like "and nothing is left of it" 6 "$(cri ps -a -q --pod "$pod" | wc -l)"
   cri rmp -f "$pod" >/dev/null
 
   pod=$(pod gone)

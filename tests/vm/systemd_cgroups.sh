@@ -7,7 +7,7 @@
 # Usage: systemd_cgroups.sh RUN [ARG...]
 #   RUN ARG... DIR COMMAND   copies DIR to /in of the machine, runs COMMAND there as root, and gives its
 #                            output and exit code
-# Environment: CRIO, the daemon's binary (default target/release/crio); MANAGERS, of "systemd cgroupfs".
+# Environment: DEB, the package (default target/crioxide_ARCH.deb); MANAGERS, of "systemd cgroupfs".
 # The machine has: systemd, runc, conmon, the CNI plugins, iptables, jq and curl; crun is taken too when there.
 set -euo pipefail
 
@@ -198,9 +198,9 @@ phase() {
   local pod id unified='{}'
   echo "$MANAGER, cgroup v$V:"
   parents
-  mkdir -p /etc/crio/crio.conf.d
-  printf '[crio.runtime]\ncgroup_manager = "%s"\npids_limit = 99\n' "$MANAGER" >/etc/crio/crio.conf.d/10-vm.conf
-  restarting start
+  service_start "$here" "$MANAGER"
+  printf '[crio.runtime]\npids_limit = 99\n' >/etc/crio/crio.conf.d/20-limits.conf
+  restarting restart
   like "the kubelet is told" "*${MANAGER^^}*" "$(cri runtime-config)"
   refused "a parent of the other kind" "*$WRONG*" run_pod wrong "$WRONG"
   is "and nothing is left of it" "" "$(cri pods -q)"
@@ -223,28 +223,14 @@ phase() {
   soon nothing_of_ours || true
   is "nothing is left of all pods" "" "$(ours)"
   is "nor of their monitors" "" "$(for name in conmon runc crun; do pgrep -xa $name || true; done)"
-  restarting stop
-  is "the daemon ended well" success "$(systemctl show -P Result crio.service)"
-}
-
-node() {
-  echo 'runtime-endpoint: unix:///var/run/crio/crio.sock' >/etc/crictl.yaml
-  mkdir -p /etc/cni/net.d /etc/containers /run/systemd/system
-  jq -n '{cniVersion: "1.0.0", name: "vm", plugins: [{type: "bridge", bridge: "cni0", isGateway: true,
-    ipam: {type: "host-local", ranges: [[{subnet: "10.85.0.0/16"}]]}}]}' >/etc/cni/net.d/10-vm.conflist
-  echo '{"default": [{"type": "insecureAcceptAnything"}]}' >/etc/containers/policy.json
-  # No KillMode: what is still in the service's cgroup dies with it.
-  printf '[Service]\nType=notify\nExecStart=%s/crio --cni-plugin-dir /usr/lib/cni\n' "$here" >/run/systemd/system/crio.service
-  systemctl daemon-reload
-  # shellcheck source=tests/setup/oci.sh
-  . "$here/oci.sh"
-  oci_registry "$here"
-  IMAGE=$OCI_REGISTRY/e2e-test-images/busybox:1.29-2
-  printf '[[registry]]\nlocation = "%s"\ninsecure = true\n' "$OCI_REGISTRY" >/etc/containers/registries.conf
+  service_end || BAD=1
 }
 
 trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
-node
+# What is still in the service's cgroup dies with it, so that nothing of a pod may be there.
+mkdir -p /run/systemd/system/crio.service.d
+printf '[Service]\nKillMode=control-group\n' >/run/systemd/system/crio.service.d/vm.conf
+IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2
 for manager in $MANAGERS; do
   phase "$manager"
 done

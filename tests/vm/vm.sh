@@ -54,7 +54,7 @@ need() { alive || die "no machine $NAME is up"; }
 
 guest() {
   ssh -i "$img/id" -p "$(cat "$RUN/port")" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
-    -o ConnectTimeout=5 -o ServerAliveInterval=20 -o ServerAliveCountMax=6 \
+    -o ConnectTimeout=60 -o ServerAliveInterval=20 -o ServerAliveCountMax=6 \
     -o ControlMaster=auto -o ControlPath="$RUN/ssh" -o ControlPersist=600 root@127.0.0.1 "$@"
 }
 
@@ -148,6 +148,21 @@ up() {
   guest "date -u -s @$(date +%s) >/dev/null"
 }
 
+boot_id() { guest cat /proc/sys/kernel/random/boot_id 2>/dev/null || true; }
+
+# reboot: waits until the machine that answers is another one
+reboot() {
+  local before now
+  before=$(boot_id)
+  guest 'systemctl reboot' 2>/dev/null || true
+  hang_up
+  while now=$(boot_id); [ -z "$now" ] || [ "$now" = "$before" ]; do
+    answers
+    hang_up
+    sleep 1
+  done
+}
+
 put() {
   tar -C "$1" -cf - . | dd of="$RUN/in.blk" bs=1M conv=notrunc iflag=fullblock status=none
   guest "blockdev --flushbufs /dev/vdb; rm -rf $2; mkdir -p $2; tar -C $2 -xf /dev/vdb"
@@ -175,7 +190,7 @@ case "${1:-} $#" in
   'put 3' | 'put 4') name "$2"; need; put "$3" "${4:-/in}" ;;
   'get 3' | 'get 4') name "$2"; need; get "$3" "${4:-/out}" ;;
   'down 2') name "$2"; down ;;
-  'reboot 2') name "$2"; need; guest 'systemctl reboot' || true; hang_up; sleep 8; answers ;;
+  'reboot 2') name "$2"; need; reboot ;;
   'list 1') list ;;
   *) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac

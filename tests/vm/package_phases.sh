@@ -1,0 +1,210 @@
+# shellcheck shell=bash
+# What package.sh plays in its machine, phase after phase. To be sourced there.
+
+protection() {
+  if [ -d /sys/kernel/security/apparmor ]; then
+    echo AppArmor
+  elif [ -e /sys/fs/selinux/enforce ]; then
+    echo "SELinux, enforcing $(cat /sys/fs/selinux/enforce)"
+  else
+    echo "neither AppArmor nor SELinux"
+  fi
+}
+
+# listing: all that a package can leave on a machine
+listing() {
+  local place places=(-false)
+  # What the machine does by itself, the image store and network that are shared with podman, the kubelet's logs.
+  for place in /in /out /proc /sys /var/cache /var/tmp /var/log/{journal,apt,dpkg.log,pods,alternatives.log} /var/lib/{dpkg,apt,systemd,containers,cni,selinux} \
+    /etc/selinux /root; do
+    places+=(-o -path $place)
+  done
+  find / -xdev \( "${places[@]}" \) -prune -o -print
+  find /run -maxdepth 1 -regex '.*\(crio\|ns\|\.lock\)' ! -name netns
+  systemctl list-unit-files --no-legend | awk '{print "unit", $1, $2}'
+  sed 's/^/account /' /etc/passwd /etc/group
+  [ ! -e /sys/fs/selinux/enforce ] || semodule -l | sed 's/^/module /'
+  [ "$(protection)" != AppArmor ] || sed 's/^/profile /' /sys/kernel/security/apparmor/profiles
+}
+
+# main_pid: the daemon's process
+main_pid() { systemctl show -P MainPID crio.service; }
+daemon_serves() { systemctl is-active -q crio.service && cri version; }
+network_ready() { cri info | jq -e '.status.conditions[] | select(.type == "NetworkReady").status'; }
+another_daemon() { daemon_serves && [ "$(main_pid)" != "$1" ]; }
+version_there() { dpkg-query -W -f '${Version}' crioxide; }
+version_of() { dpkg-deb -f "$1" Version; }
+
+# serving_pod NAME [PORT]: a pod whose container answers by HTTP; NAME and its ids are kept for later
+serving_pod() {
+  local pod id
+  pod_config "$1" kubepods-besteffort-podvm.slice
+  [ -z "${2:-}" ] || { jq ". + {port_mappings: [{container_port: 8080, host_port: $2}]}" "$WORK/$1.json" >"$WORK/p.json" && mv "$WORK/p.json" "$WORK/$1.json"; }
+  pod=$(cri runp "$WORK/$1.json")
+  id=$(run web "$1" "$pod" '{}' sh -c 'mkdir /web && echo alive >/web/index.html && exec httpd -f -p 8080 -h /web')
+  soon answers "$pod" || true
+  echo "$pod $id $(pid_of "$id") $(cri inspectp "$pod" | jq -r .status.network.ip)" >"$WORK/$1.kept"
+}
+
+# answers POD; of NAME: what was kept of a pod
+answers() { [ "$(curl -s --max-time 5 "http://$(cri inspectp "$1" | jq -r .status.network.ip):8080/")" = alive ]; }
+kept() { read -r POD ID PID IP <"$WORK/$1.kept"; }
+
+# lives WHAT NAME: the pod is as it was
+lives() {
+  kept "$2"
+  is "$1: its process is the same" "$PID CONTAINER_RUNNING" "$(pid_of "$ID") $(cri inspect "$ID" | jq -r .status.state)"
+  if answers "$POD"; then is "$1: it answers" y y; else is "$1: it answers" yes no; fi
+  is "$1: commands run in it" hello "$(cri exec --sync "$ID" echo hello)"
+}
+
+denials() { dmesg | grep 'avc: *denied' | grep crio_t | sed 's/.*avc:/avc:/' | sort -u | head -30 || true; }
+# SELinux says what the daemon lacks, even if it lived without.
+nothing_denied() { [ ! -e /sys/fs/selinux/enforce ] || is "SELinux denied the daemon nothing" "" "$(denials)"; }
+
+# network: the example is taken up, and a registry is there
+network() {
+  cp /etc/cni/net.d/10-crio-bridge.conflist{.disabled,}
+  soon network_ready || true
+  is "the example network is taken up" true "$(network_ready)"
+  service_registry "$here"
+  systemctl restart crio.service
+  cri pull $IMAGE >/dev/null
+}
+
+phase_install() {
+  local pod id
+  listing | sort >$WORK/before
+  service_install "$here/crioxide.deb"
+  is "it is installed" "$(version_of "$here/crioxide.deb")" "$(version_there)"
+  is "the service runs" active "$(systemctl is-active crio.service)"
+  is "and will at the next boot" enabled "$(systemctl is-enabled crio.service)"
+  like "its status" '*active (running)*' "$(systemctl status --no-pager crio.service)"
+  is "by its other name" active "$(systemctl is-active cri-o.service)"
+  is "the socket is there" socket "$(stat -c %F /var/run/crio/crio.sock)"
+  like "the journal has its start" '*serving*' "$(journalctl -u crio.service -o cat --no-pager)"
+  like "it says what it is" "*systemd*" "$(crio status info)"
+  like "it says how it is configured" "*signature_policy*" "$(crio status config)"
+  like "crictl needs to be told nothing" '*cri-o*' "$(crictl version)"
+  like "the kubelet is told of systemd" '*SYSTEMD*' "$(cri runtime-config)"
+  like "and that there is no network yet" false "$(cri info | jq -r '.status.conditions[] | select(.type == "NetworkReady").status')"
+  is "settings of the kernel" "1 1" "$(cat /proc/sys/net/ipv4/ip_forward) $(cat /proc/sys/net/bridge/bridge-nf-call-iptables)"
+  if [ -e /sys/fs/selinux/enforce ]; then
+    like "its domain" '*:crio_t:*' "$(tr -d '\0' <"/proc/$(main_pid)/attr/current")"
+  elif [ "$(protection)" = AppArmor ]; then
+    is "the default profile is loaded" 1 "$(grep -c '^crio-default (enforce)' /sys/kernel/security/apparmor/profiles || true)"
+  fi
+  systemd-analyze security --no-pager crio.service crio-wipe.service | grep -a Overall || true
+
+  network
+  serving_pod first
+  lives "a pod" first
+  kept first
+  like "its cgroup" "*/kubepods-besteffort-podvm.slice/crio-$ID.scope*" "$(cat "/proc/$PID/cgroup")"
+  nothing_denied
+}
+
+# wiped: all pods go by the unit that is for it, below its confinement
+wiped() {
+  systemctl stop crio.service
+  mkdir -p /run/systemd/system/crio-wipe.service.d
+  printf '[Service]\nExecStart=\nExecStart=/usr/bin/crio wipe --force\n' >/run/systemd/system/crio-wipe.service.d/vm.conf
+  systemctl daemon-reload
+  systemctl start crio-wipe.service || true
+  is "crio-wipe ended well" success "$(systemctl show -P Result crio-wipe.service)"
+  [ $BAD = 0 ] || journalctl -u crio-wipe.service -o cat --no-pager | tail -20
+  rm -r /run/systemd/system/crio-wipe.service.d
+  systemctl daemon-reload
+  systemctl start crio.service
+  is "and no pod is left" "" "$(cri pods -q)"
+  is "nor a process, a mount, a namespace of one" "" \
+    "$(pgrep -xl 'conmon|runc|httpd' || true)$(grep -E 'crioxide/sandboxes|overlay/[0-9a-f]*/merged|/run/(net|uts|ipc|user)ns/' /proc/self/mounts || true)"
+}
+
+phase_life() {
+  local before
+  lives "a pod" first
+  systemctl restart crio.service
+  lives "after a restart" first
+  before=$(main_pid)
+  systemctl kill -s KILL crio.service
+  soon another_daemon "$before" || true
+  is "killed, it comes back" y "$(another_daemon "$before" >/dev/null && echo y)"
+  lives "after it was killed" first
+  before=$(main_pid)
+  systemctl reload crio.service
+  is "a reload keeps the process" "active $before" "$(systemctl is-active crio.service) $(main_pid)"
+  lives "after a reload" first
+  nothing_denied
+}
+
+phase_boot() {
+  soon daemon_serves || true
+  is "the service runs after a reboot" active "$(systemctl is-active crio.service)"
+  kept first
+  is "no pod of the last boot is ready" "" "$(cri pods -q --state ready)"
+  is "no container of it runs" "" "$(cri ps -q)"
+  cri rmp -f -a >/dev/null 2>&1 || true
+  is "they are removed" "" "$(cri pods -q)"
+  serving_pod second
+  lives "a new pod" second
+  systemctl start crio-wipe.service || true
+  is "crio-wipe lets it be" success "$(systemctl show -P Result crio-wipe.service)"
+  lives "after it" second
+  wiped
+  nothing_denied
+}
+
+# away: all pods and images, and what the tests themselves have put down
+away() {
+  cri rmp -f -a >/dev/null
+  cri rmi -a >/dev/null
+  rm -rf /etc/cni/net.d/10-crio-bridge.conflist /etc/containers/registries.conf /var/log/pods
+  ip link delete cni0 || true
+}
+
+# purged WHAT: everything is as it was before the first installation; the image store is shared with podman and stays
+purged() {
+  apt-get purge -qqy crioxide >/tmp/apt.log 2>&1 || cat /tmp/apt.log
+  listing | sort >$WORK/after
+  is "$1: nothing is left" "" "$(diff $WORK/before $WORK/after | grep '^[<>]' | head -c 2000 || true)"
+  is "$1: no process of it" "" "$(pgrep -xl 'crio|conmon|runc' || true)"
+}
+
+# goes_on WHAT NAME: a pod does without the daemon
+goes_on() {
+  kept "$2"
+  is "$1" "$PID alive" "$([ ! -d "/proc/$PID" ] || echo "$PID") $(curl -s --max-time 5 "http://$IP:8080/")"
+}
+
+phase_change() {
+  local before conf=/etc/crio/crio.conf.d/10-crio.conf
+  away
+  purged "purged"
+
+  service_install "$here/older.deb"
+  is "the older package" "$(version_of "$here/older.deb") active" "$(version_there) $(systemctl is-active crio.service)"
+  network
+  serving_pod third
+  echo '# mine' >>$conf
+  before=$(main_pid)
+  service_install "$here/crioxide.deb"
+  is "upgraded" "$(version_of "$here/crioxide.deb") active" "$(version_there) $(systemctl is-active crio.service)"
+  is "the daemon is the new one" "another /usr/bin/crio" \
+    "$([ "$(main_pid)" = "$before" ] && echo same || echo another) $(readlink "/proc/$(main_pid)/exe")"
+  is "a changed conffile is kept" "# mine" "$(tail -1 $conf)"
+  is "another one is the new one" "" "$(grep 'older text' /etc/default/crio || true)"
+  lives "after the upgrade" third
+
+  apt-get remove -qqy crioxide >/tmp/apt.log 2>&1 || cat /tmp/apt.log
+  is "removed, the daemon is gone" "" "$(pgrep -x crio || true)"
+  is "the changed conffile stays" "# mine" "$(tail -1 $conf)"
+  is "so do the others" "there" "$([ -e /etc/crio/policy.json ] && [ -e /etc/default/crio ] && [ -e /etc/crictl.yaml ] && echo there)"
+  goes_on "the pod goes on without it" third
+  service_install "$here/crioxide.deb"
+  is "installed again" active "$(systemctl is-active crio.service)"
+  lives "installed again" third
+  nothing_denied
+  away
+  purged "purged again"
+}
