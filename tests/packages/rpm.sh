@@ -15,7 +15,7 @@ stub() {
   rpmbuild -bb --quiet --define "_topdir $work/build" --define "_rpmdir $work" --define "_rpmfilename $1.rpm" "$work/$1.spec" >/dev/null 2>&1
 }
 libraries=$(rpm -qp --requires "$new" | grep -E '^(lib|ld-|rtld)' | paste -sd,)
-stub system "/bin/sh, systemd, $libraries"
+stub system "/bin/sh, /bin/bash, systemd, $libraries"
 stub parts 'conmon, runc, nftables'
 stub cri-o 'something'
 
