@@ -74,6 +74,30 @@ fn sayings(directory: &Path, out: &mut String) {
     }
 }
 
+/// The words of refusals in the table of policy/README.md, cut where the program puts them together.
+#[test]
+fn refusals_that_are_explained_are_those_that_the_program_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut said = String::new();
+    sayings(&root.join("src"), &mut said);
+    let text = std::fs::read_to_string(root.join("policy/README.md")).unwrap();
+    let table = text.split("\n## ").find(|part| part.starts_with("What is refused")).unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let spans = rows.flat_map(|row| row.split('`').step_by(2)).map(|span| span.replace('…', "\0"));
+    let joints = ["\0", ": 1 ", ": ", ", which "];
+    let parts = spans.flat_map(|span| {
+        let cut = joints.iter().fold(span, |span, joint| span.replace(joint, "\0"));
+        cut.split('\0').map(|part| part.trim().to_owned()).collect::<Vec<_>>()
+    });
+    let parts: Vec<String> = parts
+        .map(|part| part.strip_prefix("which ").unwrap_or(&part).to_owned())
+        .filter(|part| !part.is_empty())
+        .collect();
+    assert!(parts.len() > 30, "{parts:?}");
+    let unsaid: Vec<&String> = parts.iter().filter(|part| !said.contains(part.as_str())).collect();
+    assert_eq!(unsaid, [""; 0]);
+}
+
 /// Messages in a block of text are the program's; those of others say whose they are.
 #[test]
 fn messages_that_are_explained_are_those_that_the_program_prints() {
