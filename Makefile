@@ -23,8 +23,8 @@ conformance: build ## the CRI conformance suite, critest
 conformance-vm: deb ## what needs AppArmor, SELinux, systemd or cgroup v2, in virtual machines
 	tests/vm/conformance.sh
 
-test-vm: deb ## the package in virtual machines: at work, protected, limited, rebooted, upgraded, purged
-	SCRIPTS="package.sh protections.sh critest.sh" ONCE=limits.sh MANAGERS=systemd tests/vm/conformance.sh
+test-vm: deb ## the package in virtual machines: at work, protected, limited, rebooted, upgraded, purged, as documented
+	SCRIPTS="package.sh protections.sh critest.sh" ONCE="limits.sh docs.sh" MANAGERS=systemd tests/vm/conformance.sh
 
 bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock
 	tests/bench/run.sh $(SOCKET)
