@@ -4,8 +4,11 @@
 //! two equal keys, the other the second (CVE-2021-41190 is of this family). So a document with a
 //! key twice in one object, anywhere in it, is refused before it is read.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::BuildHasher as _;
+use std::hash::RandomState;
 
 use serde::de::Deserialize;
 use serde::de::DeserializeSeed;
@@ -84,12 +87,15 @@ impl<'de> Visitor<'de> for Unambiguous {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        // Keys are remembered by a hash that nobody outside can foretell, so that a document of many
+        // keys takes little more memory than its text. Two keys of one hash would be a refusal.
+        let hasher = RandomState::new();
         let mut seen = HashSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            entries.next_value_seed(Self)?;
-            if let Some(twice) = seen.replace(key) {
-                return Err(A::Error::custom(format_args!("the key {twice:?} stands twice")));
+        while let Some(key) = entries.next_key::<Cow<'_, str>>()? {
+            if !seen.insert(hasher.hash_one(key.as_ref())) {
+                return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
             }
+            entries.next_value_seed(Self)?;
         }
         Ok(())
     }

@@ -102,6 +102,7 @@ impl Cause {
             | SignatureError::Untrue(_)
             | SignatureError::EnvelopeType(_)
             | SignatureError::Statement(_)
+            | SignatureError::Intricate
             | SignatureError::StatementType(_)
             | SignatureError::Attestation(_) => Self::Malformed,
         }

@@ -11,6 +11,7 @@ use regex::RegexBuilder;
 
 use crate::failure::chain;
 use crate::policy::json::Fault;
+use crate::policy::json::Members;
 use crate::policy::json::Part;
 use crate::policy::keys::Inline;
 use crate::policy::keys::Keys;
@@ -20,6 +21,7 @@ use crate::policy::proof::quoted;
 use crate::signature::certificate::CLAIMS;
 use crate::signature::certificate::Certificate;
 use crate::signature::trust::Trust;
+use crate::signature::trust::TrustError;
 
 /// The longest regular expression, in bytes, and the most that it may take when compiled.
 const LONGEST_REGEX: usize = 1024;
@@ -45,8 +47,8 @@ enum Subject {
 /// The members of a `fulcio`, of which the files are not read yet.
 #[derive(Debug)]
 struct Text {
-    ca: Named,
-    root: Named,
+    ca: FileOrData,
+    root: FileOrData,
     issuer: String,
     subject: Subject,
     claims: Vec<(&'static str, String)>,
@@ -54,15 +56,31 @@ struct Text {
 
 /// A file, or bytes in the policy.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct FileOrData {
     path: Option<String>,
     data: Option<Inline>,
     name: &'static str,
 }
 
-impl Named {
-    pub(crate) fn new(path: Option<String>, data: Option<Inline>, name: &'static str) -> Self {
-        Self { path: path.filter(|path| !path.is_empty()), data, name }
+impl FileOrData {
+    /// Takes the two members of these names.
+    pub(crate) fn take(members: &mut Members<'_>, names: [&'static str; 2]) -> Result<Self, Fault> {
+        let [path, name] = names;
+        Ok(Self { path: members.take(path)?, data: members.take(name)?, name })
+    }
+
+    /// The same, where an empty path is none, as in containers/image.
+    pub(crate) fn take_or_empty(
+        members: &mut Members<'_>,
+        names: [&'static str; 2],
+    ) -> Result<Self, Fault> {
+        let Self { path, data, name } = Self::take(members, names)?;
+        Ok(Self { path: path.filter(|path| !path.is_empty()), data, name })
+    }
+
+    /// Whether a path is named that is none.
+    pub(crate) fn is_empty_path(&self) -> bool {
+        self.path.as_ref().is_some_and(String::is_empty)
     }
 
     /// How many of the two are used.
@@ -102,7 +120,7 @@ impl Fulcio {
                 let fault = format!("{} are not supported with a trusted root", logs.list());
                 return Err(requirement.fault(fault));
             }
-            trust_root(root, read)
+            trust_root(root, read, Trust::from_json)
         } else {
             let list = logs.list();
             let logs = logs.load(read).map_err(|fault| requirement.fault(fault))?;
@@ -154,9 +172,9 @@ impl Fulcio {
 impl Text {
     fn read(part: &Part<'_>) -> Result<Self, Fault> {
         let mut members = part.members()?;
-        let ca = Named::new(members.take("caPath")?, members.take("caData")?, "caData");
-        let path = members.take("trustedRootPath")?;
-        let root = Named::new(path, members.take("trustedRootData")?, "trustedRootData");
+        let ca = FileOrData::take_or_empty(&mut members, ["caPath", "caData"])?;
+        let root = ["trustedRootPath", "trustedRootData"];
+        let root = FileOrData::take_or_empty(&mut members, root)?;
         let issuer = members.take::<String>("oidcIssuer")?.unwrap_or_default();
         let email = members.take::<String>("subjectEmail")?.unwrap_or_default();
         let uri = members.take::<String>("subjectURI")?.unwrap_or_default();
@@ -224,14 +242,19 @@ impl Subject {
     }
 }
 
-fn trust_root(root: Named, read: Read<'_>) -> Result<Trust, String> {
+/// Reads a trusted root as `parse` does, or says what is wrong with it.
+pub(crate) fn trust_root(
+    root: FileOrData,
+    read: Read<'_>,
+    parse: fn(&[u8]) -> Result<Trust, TrustError>,
+) -> Result<Trust, String> {
     let place = root.place().to_owned();
     let bytes = root.load(read).map_err(|fault| format!("the trusted root in {fault}"))?;
-    Trust::from_json(&bytes)
+    parse(&bytes)
         .map_err(|error| format!("the trusted root in {place} cannot be used: {}", chain(&error)))
 }
 
-fn trust_authority(ca: Named, logs: &Keys, read: Read<'_>) -> Result<Trust, String> {
+fn trust_authority(ca: FileOrData, logs: &Keys, read: Read<'_>) -> Result<Trust, String> {
     let place = ca.place().to_owned();
     let pem = ca.load(read).map_err(|fault| format!("the certificate in {fault}"))?;
     let keys = logs.usable()?;

@@ -1,7 +1,7 @@
 //! `pki`: the owner of a certificate of an ordinary authority must have signed.
 
 use crate::failure::chain;
-use crate::policy::fulcio::Named;
+use crate::policy::fulcio::FileOrData;
 use crate::policy::json::Fault;
 use crate::policy::json::Part;
 use crate::policy::keys::Read;
@@ -22,11 +22,9 @@ impl Pki {
     /// Reads the member `pki`, and the files that it names.
     pub(crate) fn parse(part: &Part<'_>, read: Read<'_>) -> Result<Self, Fault> {
         let mut members = part.members()?;
-        let path = members.take("caRootsPath")?;
-        let roots = Named::new(path, members.take("caRootsData")?, "caRootsData");
-        let path = members.take("caIntermediatesPath")?;
-        let data = members.take("caIntermediatesData")?;
-        let intermediates = Named::new(path, data, "caIntermediatesData");
+        let roots = FileOrData::take_or_empty(&mut members, ["caRootsPath", "caRootsData"])?;
+        let intermediates = ["caIntermediatesPath", "caIntermediatesData"];
+        let intermediates = FileOrData::take_or_empty(&mut members, intermediates)?;
         let named = |text: Option<String>| text.filter(|text| !text.is_empty());
         let email = named(members.take("subjectEmail")?);
         let host = named(members.take("subjectHostname")?);
@@ -72,7 +70,11 @@ impl Pki {
     }
 }
 
-fn load(roots: Named, intermediates: Named, read: Read<'_>) -> Result<Authorities, String> {
+fn load(
+    roots: FileOrData,
+    intermediates: FileOrData,
+    read: Read<'_>,
+) -> Result<Authorities, String> {
     let place = roots.place().to_owned();
     let in_file = |fault: String| format!("the certificate in {fault}");
     let roots = roots.load(read).map_err(in_file)?;

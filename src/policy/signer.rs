@@ -3,9 +3,12 @@
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use crate::failure::chain;
 use crate::policy::cause::Cause;
 use crate::policy::cause::Reason;
+use crate::policy::fulcio::FileOrData;
 use crate::policy::fulcio::Fulcio;
+use crate::policy::fulcio::trust_root;
 use crate::policy::json::Fault;
 use crate::policy::json::Members;
 use crate::policy::json::Part;
@@ -30,14 +33,17 @@ use crate::signature::pki;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::simple_signing::Payload;
 use crate::signature::statement;
-use crate::signature::transparency::LogEntry;
+use crate::signature::transparency::Logged;
 use crate::signature::trust::Trust;
+
+/// The members that name a trusted root for the logs of signatures by a key.
+const ROOT: [&str; 2] = ["trustedRootPath", "trustedRootData"];
 
 /// Who must have signed.
 #[derive(Debug)]
 pub(crate) enum Signers {
     /// The owner of one of these keys; if logs are named, one of them must have seen it.
-    Keys { keys: Keys, logs: Option<Keys> },
+    Keys { keys: Keys, logs: Option<Result<Trust, String>> },
     /// Someone with a short-lived certificate of a Fulcio.
     Fulcio(Box<Fulcio>),
     /// Someone with a certificate of an ordinary authority.
@@ -53,16 +59,9 @@ pub(crate) struct Ready<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum By<'a> {
-    Keys(&'a Keys, &'a [PublicKey], Logs<'a>),
+    Keys(&'a Keys, &'a [PublicKey], Option<&'a Trust>),
     Fulcio(&'a Fulcio, &'a Trust),
     Pki(&'a Pki, &'a Authorities),
-}
-
-/// The logs of which one must have seen a signature by a key; none are asked for if there are none.
-#[derive(Debug, Clone, Copy)]
-struct Logs<'a> {
-    names: Option<&'a Keys>,
-    keys: &'a [PublicKey],
 }
 
 /// The members of a requirement that name its signers, unread.
@@ -71,6 +70,7 @@ pub(crate) struct Named<'a> {
     keys: Sources,
     fulcio: Option<Part<'a>>,
     logs: Sources,
+    root: FileOrData,
     pki: Option<Part<'a>>,
 }
 
@@ -86,7 +86,8 @@ impl<'a> Named<'a> {
             "rekorPublicKeyDatas",
         ];
         let logs = Sources::take(members, logs)?;
-        Ok(Self { keys, fulcio, logs, pki: members.part("pki") })
+        let root = FileOrData::take(members, ROOT)?;
+        Ok(Self { keys, fulcio, logs, root, pki: members.part("pki") })
     }
 
     /// Reads them, and the files that they name; `part` is the requirement.
@@ -94,7 +95,7 @@ impl<'a> Named<'a> {
         if let Some(fault) = self.conflict() {
             return Err(part.fault(fault));
         }
-        let Self { keys, fulcio, logs, pki } = self;
+        let Self { keys, fulcio, logs, root, pki } = self;
         if let Some(fulcio) = fulcio {
             let fulcio = Fulcio::parse(&fulcio, logs, part, read)?;
             return Ok(Signers::Fulcio(Box::new(fulcio)));
@@ -103,20 +104,34 @@ impl<'a> Named<'a> {
             return Pki::parse(&pki, read).map(Signers::Pki);
         }
         let logs = logs.load(read).map_err(|fault| part.fault(fault))?.map(Keys::of_logs);
+        let logs = match root.used() {
+            0 => logs.map(|logs| trust_logs(&logs)),
+            _ => Some(trust_root(root, read, Trust::logs_from_json)),
+        };
         let keys = keys.load(read).map_err(|fault| part.fault(fault))?;
         let keys = keys.ok_or_else(|| part.fault("no signer is named"))?;
         Ok(Signers::Keys { keys, logs })
     }
 
     fn conflict(&self) -> Option<String> {
-        let Self { keys, fulcio, logs, pki } = self;
+        let Self { keys, fulcio, logs, root, pki } = self;
+        let logged = logs.used() + root.used();
         let signers = keys.used() + usize::from(fulcio.is_some()) + usize::from(pki.is_some());
         if signers != 1 {
             Some(format!("exactly one of {}, fulcio and pki must be specified", keys.list()))
-        } else if logs.used() > 1 {
-            Some(format!("at most one of {} may be specified", logs.list()))
-        } else if pki.is_some() && logs.used() > 0 {
-            Some(format!("{} are not supported for pki", logs.list()))
+        } else if logged > 1 {
+            Some(format!(
+                "at most one of {}, {} and {} may be specified",
+                logs.list(),
+                ROOT[0],
+                ROOT[1]
+            ))
+        } else if root.is_empty_path() {
+            Some(format!("{} must not be empty", ROOT[0]))
+        } else if pki.is_some() && logged > 0 {
+            Some(format!("{}, {} and {} are not supported for pki", logs.list(), ROOT[0], ROOT[1]))
+        } else if fulcio.is_some() && root.used() > 0 {
+            Some(format!("{} and {} stand in fulcio where it is used", ROOT[0], ROOT[1]))
         } else {
             None
         }
@@ -133,8 +148,7 @@ impl Signers {
     fn by(&self) -> Result<By<'_>, String> {
         Ok(match self {
             Self::Keys { keys, logs } => {
-                let log_keys = logs.as_ref().map_or(Ok(&[] as &[PublicKey]), Keys::usable)?;
-                let logs = Logs { names: logs.as_ref(), keys: log_keys };
+                let logs = logs.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)?;
                 By::Keys(keys, keys.usable()?, logs)
             }
             Self::Fulcio(fulcio) => By::Fulcio(fulcio, fulcio.trust()?),
@@ -157,9 +171,9 @@ impl Ready<'_> {
         let what = What::Signature;
         match self.by {
             By::Keys(names, keys, logs) => {
-                let proven = signature.verify(keys, logs.keys)?;
-                let key = names.name(proven.key);
-                Ok((proven.payload, self.by_key(what, key, logs, proven.entry)))
+                let proven = signature.verify(keys, logs)?;
+                let proof = self.by_key(what, names.name(proven.key), proven.logged);
+                Ok((proven.payload, proof))
             }
             By::Fulcio(fulcio, trust) => {
                 let (payload, proven) = keyless::verify_signature(signature, trust)?;
@@ -189,13 +203,12 @@ impl Ready<'_> {
     fn statement(&self, what: What, bundle: &Bundle) -> Result<Proof, SignatureError> {
         match self.by {
             By::Keys(names, keys, logs) => {
-                let proven = bundle.verify(keys, logs.keys)?;
-                Ok(self.by_key(what, names.name(proven.key), logs, proven.entry))
+                let proven = bundle.verify(keys, logs)?;
+                Ok(self.by_key(what, names.name(proven.key), proven.logged))
             }
             By::Fulcio(fulcio, trust) => {
-                let proven = keyless::verify_bundle(bundle, trust)?;
-                fulcio.accepts(&proven.certificate).map_err(SignatureError::OtherSigner)?;
-                Ok(by_fulcio(what, proven))
+                let accepts = |certificate: &_| fulcio.accepts(certificate);
+                Ok(by_fulcio(what, keyless::verify_bundle(bundle, trust, &accepts)?))
             }
             By::Pki(pki, authorities) => {
                 let proven = pki::verify_bundle(bundle, authorities, self.now)?;
@@ -233,24 +246,28 @@ impl Ready<'_> {
         text
     }
 
-    fn by_key(&self, what: What, key: &str, logs: Logs<'_>, entry: Option<LogEntry>) -> Proof {
+    fn by_key(&self, what: What, key: &str, logged: Logged) -> Proof {
         let mut proof = Proof::of(what);
         proof.signer = Some(Signer::Key { key: key.to_owned() });
-        let Some(entry) = entry else {
-            return proof;
-        };
-        let log = logs.names.map_or("", |logs| logs.name(entry.log)).to_owned();
-        proof.entries.push(ProvenEntry { log, index: entry.index });
-        if let Some(time) = entry.time {
-            proof.times.push(ProvenTime { time, source: TimeSource::Log });
-            let now = self.now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            if u64::try_from(time).is_ok_and(|time| time > now) {
-                let remark = "at a time that is still to come by this node's clock";
-                proof.remarks.push(remark.to_owned());
-            }
+        let now = self.now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let later = |time: &i64| u64::try_from(*time).is_ok_and(|time| time > now);
+        if logged.times.iter().any(later) {
+            let remark = "at a time that is still to come by this node's clock";
+            proof.remarks.push(remark.to_owned());
         }
+        witness(&mut proof, logged);
         proof
     }
+}
+
+/// Adds which logs have it, and when.
+fn witness(proof: &mut Proof, logged: Logged) {
+    let Logged { entries, times, stamps } = logged;
+    let of =
+        |times: Vec<i64>, source| times.into_iter().map(move |time| ProvenTime { time, source });
+    proof.times.extend(of(stamps, TimeSource::TimestampAuthority));
+    proof.times.extend(of(times, TimeSource::Log));
+    proof.entries = entries.into_iter().map(|(log, index)| ProvenEntry { log, index }).collect();
 }
 
 fn by_certificate(what: What, certificate: certificate::Certificate) -> Proof {
@@ -258,12 +275,14 @@ fn by_certificate(what: What, certificate: certificate::Certificate) -> Proof {
 }
 
 fn by_fulcio(what: What, proven: keyless::Proven) -> Proof {
-    let keyless::Proven { certificate, entries, logged, stamped } = proven;
-    let mut proof = by_certificate(what, certificate);
-    let times =
-        |times: Vec<i64>, source| times.into_iter().map(move |time| ProvenTime { time, source });
-    proof.times.extend(times(stamped, TimeSource::TimestampAuthority));
-    proof.times.extend(times(logged, TimeSource::Log));
-    proof.entries = entries.into_iter().map(|(log, index)| ProvenEntry { log, index }).collect();
+    let mut proof = by_certificate(what, proven.certificate);
+    witness(&mut proof, proven.logged);
     proof
+}
+
+/// The logs of these keys, or what is wrong with one.
+fn trust_logs(logs: &Keys) -> Result<Trust, String> {
+    let keys = logs.usable()?;
+    let named: Vec<_> = keys.iter().enumerate().map(|(at, key)| (key, logs.name(at))).collect();
+    Trust::of_logs(&named).map_err(|error| format!("the logs cannot be used: {}", chain(&error)))
 }

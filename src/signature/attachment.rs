@@ -3,7 +3,8 @@
 //!
 //! What the annotations carry is what a bundle carries, in another form. So an attachment is
 //! rewritten into a bundle of version 0.1, and is judged as any bundle is; nothing of it is
-//! believed by that.
+//! believed by that. A time stamp beside it is left out: cosign 2 has the whole envelope stamped, where
+//! in a bundle it is the signature. The log's promise has a time, and is always there.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::oci::strict_json;
 use crate::signature::SignatureError;
 use crate::signature::bundle::Bundle;
 use crate::signature::sigstore::CERTIFICATE;
+use crate::signature::sigstore::CHAIN;
 use crate::signature::sigstore::SET;
 use crate::signature::sigstore::base64_bytes;
 
@@ -26,10 +28,6 @@ use crate::signature::sigstore::base64_bytes;
 pub const MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// The annotation that names the predicate type: a claim.
 pub const PREDICATE_TYPE: &str = "predicateType";
-/// The annotation that holds the certificates above it.
-const CHAIN: &str = "dev.sigstore.cosign/chain";
-/// The annotation that holds a time stamp (RFC 3161).
-const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 /// The version of bundles whose log entries have a promise and no proof, as the annotations have.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
 
@@ -72,13 +70,6 @@ struct Kind {
     version: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stamp {
-    #[serde(rename = "SignedRFC3161Timestamp")]
-    token: String,
-}
-
 impl Attachment {
     /// The same as a bundle.
     ///
@@ -94,7 +85,6 @@ impl Attachment {
         };
         let material = json!({
             "tlogEntries": self.entries()?,
-            "timestampVerificationData": { "rfc3161Timestamps": self.stamps()? },
             signer: of_signer,
         });
         let bundle = format!(
@@ -138,15 +128,6 @@ impl Attachment {
             "inclusionPromise": { "signedEntryTimestamp": promise.timestamp },
             "canonicalizedBody": promise.entry.body,
         })])
-    }
-
-    fn stamps(&self) -> Result<Vec<Value>, SignatureError> {
-        let Some(text) = self.annotation(TIMESTAMP) else {
-            return Ok(Vec::new());
-        };
-        let stamp: Stamp = strict_json::parse(text.as_bytes())
-            .map_err(|_| SignatureError::Malformed(TIMESTAMP))?;
-        Ok(vec![json!({ "signedTimestamp": stamp.token })])
     }
 }
 

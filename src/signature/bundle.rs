@@ -16,7 +16,9 @@ use crate::signature::key::PublicKey;
 use crate::signature::statement;
 use crate::signature::statement::Statement;
 use crate::signature::transparency;
-use crate::signature::transparency::LogEntry;
+use crate::signature::transparency::Logged;
+use crate::signature::trust::Trust;
+use crate::signature::weight;
 
 /// A bundle as found: nothing in it is proven.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub struct Proven {
     /// Which of the keys signed it.
     pub key: usize,
     /// Where it is in the log, if that was asked for.
-    pub entry: Option<LogEntry>,
+    pub logged: Logged,
 }
 
 impl Bundle {
@@ -65,7 +67,11 @@ impl Bundle {
     /// # Errors
     ///
     /// [`SignatureError`] says what does not hold.
-    pub fn verify(&self, keys: &[PublicKey], logs: &[PublicKey]) -> Result<Proven, SignatureError> {
+    pub fn verify(
+        &self,
+        keys: &[PublicKey],
+        logs: Option<&Trust>,
+    ) -> Result<Proven, SignatureError> {
         let envelope = self.envelope()?;
         if !matches!(
             self.parsed.verification_material.content,
@@ -79,14 +85,14 @@ impl Bundle {
             .enumerate()
             .find(|(_, key)| key.verifies(&signed, envelope.signature.sig.as_bytes()))
             .ok_or(SignatureError::NotByAnyKey)?;
-        let entry = if logs.is_empty() {
-            None
-        } else {
+        let mut logged = Logged::default();
+        if let Some(trust) = logs {
             let subject = self.statement()?.first_subject()?;
-            let entry = transparency::verify_bundle(&self.parsed, logs, key, subject);
-            Some(entry.map_err(SignatureError::Log)?)
-        };
-        Ok(Proven { key: index, entry })
+            weight::bound(envelope.payload.as_bytes())?;
+            logged = transparency::verify_bundle(&self.parsed, trust, key, subject)
+                .map_err(SignatureError::Log)?;
+        }
+        Ok(Proven { key: index, logged })
     }
 
     /// Requires that the statement, which the caller has proven, says `what`, a predicate type, of a

@@ -201,18 +201,20 @@ impl Authorities {
     ///
     /// [`SignatureError::CertificateMalformed`] when one cannot be read, or there is no root.
     pub fn from_pem(roots: &[u8], intermediates: &[u8]) -> Result<Self, SignatureError> {
-        let anchor = |der: Vec<u8>| {
-            let der = CertificateDer::from(der);
-            webpki::anchor_from_trusted_cert(&der)
-                .map(|anchor| anchor.to_owned())
-                .map_err(malformed)
-        };
         let roots = several(roots)?.into_iter().map(anchor).collect::<Result<Vec<_>, _>>()?;
         if roots.is_empty() {
             return Err(malformed("no certificate in the file"));
         }
         let intermediates = several(intermediates)?.into_iter().map(CertificateDer::from).collect();
         Ok(Self { roots, intermediates })
+    }
+
+    /// Trusts each of these certificates by itself, as a trusted root does.
+    pub(super) fn all_of(
+        certificates: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<Self, SignatureError> {
+        let roots = certificates.map(anchor).collect::<Result<_, _>>()?;
+        Ok(Self { roots, intermediates: Vec::new() })
     }
 
     /// Proves that one of the roots vouches for `leaf` as a signer of code, at `now`; `chain` may
@@ -256,6 +258,16 @@ impl Authorities {
         .map(drop)
         .map_err(untrusted)
     }
+}
+
+fn anchor(der: Vec<u8>) -> Result<TrustAnchor<'static>, SignatureError> {
+    let der = CertificateDer::from(der);
+    webpki::anchor_from_trusted_cert(&der).map(|anchor| anchor.to_owned()).map_err(malformed)
+}
+
+/// When a certificate begins to hold, by its own word.
+pub(super) fn begins(der: &[u8]) -> Result<SystemTime, SignatureError> {
+    Ok(read(der)?.tbs_certificate.validity.not_before.to_system_time())
 }
 
 /// Whether a certificate is one for the host `name`.

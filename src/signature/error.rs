@@ -69,6 +69,9 @@ pub enum SignatureError {
     /// The payload of the envelope is no in-toto statement.
     #[error("is malformed: its payload is not an in-toto statement")]
     Statement(#[source] serde_json::Error),
+    /// A statement that would take far more memory than its text does.
+    #[error("is too intricate to be judged: its statement has too many parts")]
+    Intricate,
     /// A statement of a version that is not known.
     #[error("is malformed: its statement is of the unknown type {0:?}")]
     StatementType(String),
@@ -101,6 +104,9 @@ pub enum LogFault {
     /// The log's promise does not hold.
     #[error("cryptographic signature verification of Rekor SET failed: {0}")]
     Promise(String),
+    /// More than anybody puts into a bundle.
+    #[error("the bundle has more than 8 log entries or time stamps")]
+    TooMany,
     /// An entry that nothing proves.
     #[error("the bundle has a log entry with neither a promise nor a proof")]
     Unproven,

@@ -12,12 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 use sigstore_verify::TransparencyLogError;
-use sigstore_verify::VerificationResult;
 use sigstore_verify::types::Artifact;
 use sigstore_verify::types::Bundle as Parsed;
 use sigstore_verify::types::DerCertificate;
-use sigstore_verify::types::KindVersion;
-use sigstore_verify::types::TransparencyLogEntry;
 
 use crate::signature::SignatureError;
 use crate::signature::bundle::Bundle;
@@ -29,22 +26,17 @@ use crate::signature::sigstore::SimpleSigning;
 use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
 use crate::signature::transparency;
+use crate::signature::transparency::Logged;
 use crate::signature::trust::Trust;
-
-/// The most log entries, and the most time stamps, of a bundle: each costs time to verify.
-const MOST: usize = 8;
+use crate::signature::weight;
 
 /// What a true signature with a certificate says.
 #[derive(Debug)]
 pub struct Proven {
     /// Whose it is.
     pub certificate: Certificate,
-    /// The entries in logs: the log's name and the place in it.
-    pub entries: Vec<(String, i64)>,
-    /// When logs took it in, in seconds since 1970.
-    pub logged: Vec<i64>,
-    /// When time stampers saw it, in seconds since 1970.
-    pub stamped: Vec<i64>,
+    /// Which logs have it, and when they and time stampers saw it.
+    pub logged: Logged,
 }
 
 /// Proves a signature as cosign v2 makes it.
@@ -61,12 +53,29 @@ pub fn verify_signature(
     Ok((Payload::parse(&signature.payload, Kind::Cosign)?, proven))
 }
 
-/// Proves a bundle. What its statement says is for the caller to judge.
+/// Proves a bundle by someone whom `accepts` accepts; what it says otherwise is the refusal. What
+/// its statement says is for the caller to judge.
 ///
 /// # Errors
 ///
 /// [`SignatureError`] says what does not hold.
-pub fn verify_bundle(bundle: &Bundle, trust: &Trust) -> Result<Proven, SignatureError> {
+pub fn verify_bundle(
+    bundle: &Bundle,
+    trust: &Trust,
+    accepts: &dyn Fn(&Certificate) -> Result<(), String>,
+) -> Result<Proven, SignatureError> {
+    // The crate reads the whole statement. Before that it must be by an accepted signer, as far as
+    // that can be seen without logs: anyone may log in and sign, and nobody else is worth the memory.
+    let envelope = bundle.envelope()?;
+    let mut chain = bundle.certificates().into_iter();
+    let leaf = chain.next().ok_or(SignatureError::NoCertificate)?;
+    let signed = envelope.signature.sig.as_bytes();
+    if !certificate::key(&leaf)?.verifies(&envelope.pae(), signed) {
+        return Err(SignatureError::NotByCertificate);
+    }
+    trust.authorities.vouch_for(&leaf, chain.collect(), certificate::begins(&leaf)?)?;
+    accepts(&Certificate::parse(&leaf)?).map_err(SignatureError::OtherSigner)?;
+    weight::bound(envelope.payload.as_bytes())?;
     // The crate wants to see an artifact that the statement is about: any will do here.
     let artifact = bundle.statement()?.first_subject()?;
     verify(&bundle.parsed, artifact.into(), trust)
@@ -79,59 +88,18 @@ fn verify(
 ) -> Result<Proven, SignatureError> {
     let der = bundle.signing_certificate().ok_or(SignatureError::NoCertificate)?;
     let certificate = Certificate::parse(der.as_bytes())?;
-    let mut bundle = bundle.clone();
-    let material = &mut bundle.verification_material;
-    if !trust.stamps {
-        material.timestamp_verification_data = Default::default();
-    }
-    let stamps = material.timestamp_verification_data.rfc3161_timestamps.len();
-    let entries = &material.tlog_entries;
-    if entries.is_empty() {
-        return Err(SignatureError::Log(LogFault::NoEntry));
-    }
-    if entries.len() > MOST || stamps > MOST {
-        return Err(SignatureError::Untrue(format!("more than {MOST} log entries or time stamps")));
-    }
-    if entries.iter().any(|entry| !is_proven(entry)) {
-        return Err(SignatureError::Log(LogFault::Unproven));
-    }
+    let bundle = transparency::bounded(bundle, trust).map_err(SignatureError::Log)?;
     let result = trust.verifier.verify(artifact, &bundle, &trust.policy).map_err(refused)?;
     // What the crate promises, and everything here stands on.
     let whole = result.certificate_verified() && result.tlog_verified();
     if !whole || (trust.certificates_logged && !result.sct_verified()) {
         return Err(SignatureError::Untrue("it was not verified as a whole".to_owned()));
     }
-    let entries = &bundle.verification_material.tlog_entries;
-    let entries = entries.iter().map(|entry| place(entry, trust)).collect();
-    let (stamped, logged) = times(&result, stamps);
-    Ok(Proven { certificate, entries, logged, stamped })
-}
-
-/// The crate verifies the proofs that are there, and an entry without any passes by.
-fn is_proven(entry: &TransparencyLogEntry) -> bool {
-    entry.inclusion_promise.is_some() || entry.inclusion_proof.is_some()
-}
-
-/// The proven times: the stamps come first, then those of the logs.
-fn times(result: &VerificationResult, stamps: usize) -> (Vec<i64>, Vec<i64>) {
-    let mut stamped: Vec<i64> =
-        result.verified_timestamps().iter().map(|time| time.as_second()).collect();
-    let logged = stamped.split_off(stamps.min(stamped.len()));
-    (stamped, logged)
-}
-
-/// The name of the log and the place in it, as far as the log signed them: a promise names both; a
-/// checkpoint names its origin, and of the two numbers of Rekor v1 only that in the proof is used.
-fn place(entry: &TransparencyLogEntry, trust: &Trust) -> (String, i64) {
-    let index = entry.log_index.as_i64();
-    let Some(proof) = entry.inclusion_proof.as_ref().filter(|_| entry.inclusion_promise.is_none())
-    else {
-        return (trust.log(entry.log_id.key_id.as_bytes()), index);
-    };
-    let origin = proof.checkpoint.checkpoint().map(|checkpoint| checkpoint.origin());
-    let origin = origin.unwrap_or_default().chars().take(100).collect();
-    let v2 = entry.kind_version == KindVersion::HashedRekordV002;
-    (origin, if v2 { index } else { proof.log_index.as_i64() })
+    // For a certificate the stamps come first, then the times of logs.
+    let mut stamps = transparency::seconds(&result);
+    let times = stamps.split_off(transparency::stamps_of(&bundle).min(stamps.len()));
+    let entries = transparency::places(&bundle, trust);
+    Ok(Proven { certificate, logged: Logged { entries, times, stamps } })
 }
 
 /// A signature of cosign v2 in the form of a bundle v0.1: nothing is added, nothing judged.
@@ -148,11 +116,14 @@ fn as_bundle(signature: &SimpleSigning) -> Result<Parsed, SignatureError> {
         .map(|der| json!({ "rawBytes": DerCertificate::from_bytes(&der) }))
         .collect();
     let entry = transparency::set_as_entry(set.as_bytes()).map_err(SignatureError::Log)?;
+    let stamps: Vec<_> =
+        signature.stamp()?.into_iter().map(|token| json!({ "signedTimestamp": token })).collect();
     let bundle = json!({
         "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
         "verificationMaterial": {
             "x509CertificateChain": { "certificates": chain },
             "tlogEntries": [entry],
+            "timestampVerificationData": { "rfc3161Timestamps": stamps },
         },
         "messageSignature": { "signature": signed },
     });

@@ -24,6 +24,7 @@ pub mod standalone;
 pub mod statement;
 pub mod transparency;
 pub mod trust;
+mod weight;
 
 pub use error::SignatureError;
 

@@ -7,13 +7,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::oci::strict_json;
 use crate::signature::SignatureError;
-use crate::signature::error::LogFault;
 use crate::signature::key::PublicKey;
 use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
 use crate::signature::transparency;
-use crate::signature::transparency::LogEntry;
+use crate::signature::transparency::Logged;
+use crate::signature::trust::Trust;
 
 /// The media type of the layer that holds a payload.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -25,6 +26,8 @@ pub const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 pub const SET: &str = "dev.sigstore.cosign/bundle";
 /// The annotation that holds the certificates above it, as PEM.
 pub const CHAIN: &str = "dev.sigstore.cosign/chain";
+/// The annotation that holds a time stamp (RFC 3161) of the signature.
+const TIMESTAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 /// A signature as found: nothing in it is proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,13 @@ pub struct SimpleSigning {
     pub annotations: BTreeMap<String, String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stamp {
+    #[serde(rename = "SignedRFC3161Timestamp")]
+    token: String,
+}
+
 /// What a true signature says.
 #[derive(Debug)]
 pub struct Proven {
@@ -45,36 +55,48 @@ pub struct Proven {
     /// Which of the keys signed it.
     pub key: usize,
     /// Where it is in the log, if that was asked for.
-    pub entry: Option<LogEntry>,
+    pub logged: Logged,
 }
 
 impl SimpleSigning {
     /// Proves the signature with one of `keys`; and, if `logs` are given, that one of these logs
-    /// has seen this very signature, of this payload, by this key.
+    /// has seen this very signature, of this payload, by this key. A time stamp is not looked at:
+    /// a key has no time.
     ///
     /// # Errors
     ///
     /// [`SignatureError`] says what does not hold.
-    pub fn verify(&self, keys: &[PublicKey], logs: &[PublicKey]) -> Result<Proven, SignatureError> {
+    pub fn verify(
+        &self,
+        keys: &[PublicKey],
+        logs: Option<&Trust>,
+    ) -> Result<Proven, SignatureError> {
         let signature = self.signature()?;
         let (index, key) = keys
             .iter()
             .enumerate()
             .find(|(_, key)| key.verifies(&self.payload, &signature))
             .ok_or(SignatureError::NotByAnyKey)?;
-        let entry = if logs.is_empty() {
-            None
-        } else {
+        let mut logged = Logged::default();
+        if let Some(trust) = logs {
             let seen = transparency::Seen { key, signature: &signature, payload: &self.payload };
-            let entry = transparency::verify_set(self.annotation(SET)?.as_bytes(), logs, &seen);
-            Some(entry.map_err(|fault: LogFault| SignatureError::Log(fault))?)
-        };
-        Ok(Proven { payload: Payload::parse(&self.payload, Kind::Cosign)?, key: index, entry })
+            logged = transparency::verify_set(self.annotation(SET)?.as_bytes(), trust, &seen)
+                .map_err(SignatureError::Log)?;
+        }
+        Ok(Proven { payload: Payload::parse(&self.payload, Kind::Cosign)?, key: index, logged })
     }
 
     /// The bytes of the signature.
     pub(super) fn signature(&self) -> Result<Vec<u8>, SignatureError> {
         BASE64.decode(self.annotation(SIGNATURE)?).map_err(SignatureError::Base64)
+    }
+
+    /// The time stamp beside it, as base64; nothing of it is proven.
+    pub(super) fn stamp(&self) -> Result<Option<String>, SignatureError> {
+        let text = self.annotations.get(TIMESTAMP).filter(|text| !text.is_empty());
+        let stamp = text.map(|text| strict_json::parse::<Stamp>(text.as_bytes())).transpose();
+        let stamp = stamp.map_err(|_| SignatureError::Malformed(TIMESTAMP))?;
+        Ok(stamp.map(|stamp| stamp.token))
     }
 
     /// An annotation that must be there.

@@ -143,7 +143,7 @@ fn proven(found: &VerificationResult, log_indexes: Vec<i64>) -> Proven {
 mod tests {
     use super::*;
 
-    const ROOT: &[u8] = include_bytes!("../../tests/data/signature/standalone/trusted_root.json");
+    const ROOT: &[u8] = include_bytes!("../../policy/trust/sigstore-public-good.json");
     const KEYLESS: &[u8] = include_bytes!("../../tests/data/signature/standalone/keyless.json");
     const KEYED: &[u8] = include_bytes!("../../tests/data/signature/standalone/key.json");
     const KEY: &[u8] = include_bytes!("../../tests/data/signature/standalone/key.pub");

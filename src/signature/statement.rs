@@ -3,8 +3,6 @@
 //! Signatures and attestations have the same form, and differ in one word: the predicate type. A
 //! key that signs SBOMs must not by that sign images, so the word is always looked at.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sigstore_verify::types::DsseEnvelope;
@@ -36,9 +34,16 @@ pub struct Statement<'a> {
     pub predicate: Option<&'a RawValue>,
 }
 
+/// Of its digests only the one that is looked at is kept: a stranger may name any number of others.
 #[derive(Debug, Deserialize)]
 struct Subject {
-    digest: BTreeMap<String, String>,
+    digest: Digests,
+}
+
+#[derive(Debug, Deserialize)]
+struct Digests {
+    #[serde(default)]
+    sha256: Option<String>,
 }
 
 /// Reads the statement in an envelope.
@@ -61,7 +66,7 @@ pub fn parse(envelope: &DsseEnvelope) -> Result<Statement<'_>, SignatureError> {
 impl Statement<'_> {
     /// A digest that it is about.
     pub(super) fn first_subject(&self) -> Result<Sha256Hash, SignatureError> {
-        let known = self.subject.iter().find_map(|subject| subject.digest.get("sha256"));
+        let known = self.subject.iter().find_map(|subject| subject.digest.sha256.as_ref());
         known
             .and_then(|hex| Sha256Hash::from_hex(hex).ok())
             .ok_or_else(|| SignatureError::Subject { signed: "of another algorithm".to_owned() })
@@ -80,9 +85,8 @@ impl Statement<'_> {
         if self.predicate_type != what {
             return Err(SignatureError::Attestation(short(&self.predicate_type)));
         }
-        let sha256 = |subject: &Subject| subject.digest.get("sha256").cloned();
         // Cosign writes SHA-256 subjects only, so none of them names an image of another algorithm.
-        let digests = self.subject.iter().filter_map(sha256);
+        let digests = self.subject.iter().filter_map(|subject| subject.digest.sha256.as_ref());
         let mut digests = digests.filter_map(|hex| format!("sha256:{hex}").parse().ok());
         if let Some(found) = digests.find_map(|digest| meant(&digest)) {
             return Ok(found);
@@ -91,8 +95,8 @@ impl Statement<'_> {
             .subject
             .iter()
             .take(3)
-            .map(|subject| match sha256(subject) {
-                Some(hex) => format!("sha256:{}", short(&hex)),
+            .map(|subject| match &subject.digest.sha256 {
+                Some(hex) => format!("sha256:{}", short(hex)),
                 None => "of another algorithm".to_owned(),
             })
             .collect();

@@ -15,6 +15,7 @@ use crate::signature::keys::Log;
 use crate::signature::sigstore::SimpleSigning;
 use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
+use crate::signature::trust::Trust;
 
 const DIGEST: &str = "sha256:f392832aa7c4a2d7e0dee4f738b371a7bc69d02600393b250e1732778b5bf858";
 const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -45,15 +46,19 @@ fn public(key: &Key) -> PublicKey {
     PublicKey::from_pem(key.public_pem().as_bytes()).unwrap()
 }
 
+fn logs(log: &Log) -> Trust {
+    Trust::of_logs(&[(&public(&log.key), "the log")]).unwrap()
+}
+
 #[test]
 fn what_cosign_2_signs_is_true() {
     for of in ["cosign-p256", "cosign-p384", "cosign-rsa"] {
         let proven =
-            cosign_2(of, "").verify(&[key(of)], &[]).unwrap_or_else(|e| panic!("{of} {e}"));
+            cosign_2(of, "").verify(&[key(of)], None).unwrap_or_else(|e| panic!("{of} {e}"));
         assert_eq!(proven.payload.digest.to_string(), DIGEST);
     }
     let annotated = cosign_2("cosign-p256", "annotated-");
-    let proven = annotated.verify(&[key("cosign-rsa"), key("cosign-p256")], &[]).unwrap();
+    let proven = annotated.verify(&[key("cosign-rsa"), key("cosign-p256")], None).unwrap();
     assert_eq!(proven.key, 1);
     assert_eq!(proven.payload.docker_reference, "127.0.0.1:5717/shop/api");
 }
@@ -63,8 +68,8 @@ fn what_cosign_3_signs_is_true() {
     let digest: Digest = DIGEST.parse().unwrap();
     for of in ["cosign-p256", "cosign-p384", "cosign-rsa"] {
         let bundle = Bundle::parse(&read(&golden(of).join("bundle.json"))).unwrap();
-        whole(&bundle, &[key(of)], &[], &digest).unwrap_or_else(|e| panic!("{of} {e}"));
-        let error = whole(&bundle, &[key(of)], &[], &OTHER.parse().unwrap()).unwrap_err();
+        whole(&bundle, &[key(of)], None, &digest).unwrap_or_else(|e| panic!("{of} {e}"));
+        let error = whole(&bundle, &[key(of)], None, &OTHER.parse().unwrap()).unwrap_err();
         assert!(matches!(error, SignatureError::Subject { .. }), "{of}: {error}");
     }
 }
@@ -72,7 +77,7 @@ fn what_cosign_3_signs_is_true() {
 #[test]
 fn ed25519_verifies_the_plain_form_and_not_the_prehashed_one_of_cosign() {
     let of = "cosign-ed25519";
-    let error = cosign_2(of, "").verify(&[key(of)], &[]).unwrap_err();
+    let error = cosign_2(of, "").verify(&[key(of)], None).unwrap_err();
     assert!(matches!(error, SignatureError::NotByAnyKey), "{error}");
     let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
     let public = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().to_vec();
@@ -89,7 +94,7 @@ fn an_attestation_of_cosign_3_is_no_signature() {
     let bundle = read(&golden("cosign-p256/attestation-bundle.json"));
     let bundle = Bundle::parse(&bundle).unwrap();
     assert_eq!(bundle.claimed_predicate().as_deref(), Some(keys::SPDX));
-    let error = whole(&bundle, &[key("cosign-p256")], &[], &DIGEST.parse().unwrap()).unwrap_err();
+    let error = whole(&bundle, &[key("cosign-p256")], None, &DIGEST.parse().unwrap()).unwrap_err();
     assert!(matches!(error, SignatureError::Attestation(kind) if kind == keys::SPDX));
 }
 
@@ -122,14 +127,17 @@ fn a_touched_signature_is_not_true() {
         for position in [0, 60, 150] {
             let mut touched = cosign_2(of, "");
             touched.payload[position] ^= 1;
-            assert!(matches!(touched.verify(&keys, &[]), Err(SignatureError::NotByAnyKey)), "{of}");
+            assert!(
+                matches!(touched.verify(&keys, None), Err(SignatureError::NotByAnyKey)),
+                "{of}"
+            );
         }
         let text = String::from_utf8(read(&golden(of).join("bundle.json"))).unwrap();
         // The first letters of the base64 of the statement: `{"_type"` becomes `{"_typd"`.
         let touched = text.replacen("eyJfdHlwZSI6", "eyJfdHlwZCI6", 1);
         assert_ne!(touched, text);
         let bundle = Bundle::parse(touched.as_bytes()).unwrap();
-        let error = whole(&bundle, &keys, &[], &DIGEST.parse().unwrap()).unwrap_err();
+        let error = whole(&bundle, &keys, None, &DIGEST.parse().unwrap()).unwrap_err();
         assert!(matches!(error, SignatureError::NotByAnyKey), "{of}: {error}");
     }
 }
@@ -183,7 +191,7 @@ fn a_bundle_with_a_certificate_is_not_by_a_key() {
     let mut bundle: serde_json::Value = serde_json::from_str(&bundle.unwrap()).unwrap();
     bundle["verificationMaterial"] = serde_json::json!({ "certificate": { "rawBytes": "AAAA" } });
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
-    let error = whole(&bundle, &[public(&key)], &[], &DIGEST.parse().unwrap()).unwrap_err();
+    let error = whole(&bundle, &[public(&key)], None, &DIGEST.parse().unwrap()).unwrap_err();
     assert!(matches!(error, SignatureError::Certificate), "{error}");
 }
 
@@ -194,9 +202,9 @@ fn with_set(touch: impl Fn(&Key, &Log, &mut SimpleSigning)) -> Result<(), String
     let annotations = keys::logged_annotations(&key, &log, &payload);
     let mut found = SimpleSigning { payload, annotations };
     touch(&key, &log, &mut found);
-    let proven = found.verify(&[public(&key)], &[public(&log.key)]);
+    let proven = found.verify(&[public(&key)], Some(&logs(&log)));
     proven.map_err(|error| error.to_string()).map(|proven| {
-        assert_eq!(proven.entry.unwrap().time, Some(Log::TIME));
+        assert_eq!(proven.logged.times, [Log::TIME]);
     })
 }
 
@@ -270,9 +278,10 @@ fn with_log(touch: impl Fn(&mut serde_json::Value)) -> Result<(), SignatureError
     touch(&mut bundle["verificationMaterial"]["tlogEntries"]);
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
     let digest = DIGEST.parse().unwrap();
-    whole(&bundle, &[public(&key)], &[], &digest).unwrap();
-    let proven = whole(&bundle, &[public(&key)], &[public(&log.key)], &digest)?;
-    assert_eq!(proven.entry.unwrap().index, 0);
+    whole(&bundle, &[public(&key)], None, &digest).unwrap();
+    let proven = whole(&bundle, &[public(&key)], Some(&logs(&log)), &digest)?;
+    assert_eq!(proven.logged.entries.len(), 1);
+    assert_eq!(proven.logged.entries[0].1, 0);
     Ok(())
 }
 
@@ -314,7 +323,7 @@ fn a_log_entry_for_another_bundle_is_not_accepted() {
     let other: serde_json::Value = serde_json::from_slice(&other).unwrap();
     bundle["verificationMaterial"] = other["verificationMaterial"].clone();
     let bundle = Bundle::parse(bundle.to_string().as_bytes()).unwrap();
-    let error = whole(&bundle, &[public(&key)], &[public(&log.key)], &digest).unwrap_err();
+    let error = whole(&bundle, &[public(&key)], Some(&logs(&log)), &digest).unwrap_err();
     assert!(matches!(error, SignatureError::Log(LogFault::Bundle(_))), "{error}");
 }
 
@@ -322,7 +331,7 @@ fn a_log_entry_for_another_bundle_is_not_accepted() {
 fn whole(
     bundle: &Bundle,
     keys: &[PublicKey],
-    logs: &[PublicKey],
+    logs: Option<&Trust>,
     digest: &Digest,
 ) -> Result<crate::signature::bundle::Proven, SignatureError> {
     let proven = bundle.verify(keys, logs)?;

@@ -4,35 +4,41 @@
 //! signature over the entry's body, index and time in canonical JSON. The body must be about this
 //! key, this signature and this payload; otherwise one entry would vouch for every signature
 //! (CVE-2022-36056). Bundles carry the same, or a Merkle inclusion proof with a signed
-//! checkpoint; they are checked by `sigstore-verify`.
+//! checkpoint; they are checked by `sigstore-verify`, for signatures by a key and keyless ones.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use sigstore_verify::PublicKeyVerificationPolicy;
-use sigstore_verify::Verifier;
+use sigstore_verify::TransparencyLogError;
+use sigstore_verify::VerificationResult;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::DerPublicKey;
+use sigstore_verify::types::KindVersion;
 use sigstore_verify::types::Sha256Hash;
+use sigstore_verify::types::TransparencyLogEntry;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::error::LogFault;
 use crate::signature::key::PublicKey;
-use crate::signature::trust;
+use crate::signature::trust::Trust;
 
 /// Numbers above this are not the same in every JSON (RFC 8785 section 3.2.2.3).
 const SAFE_INTEGER: i64 = 1 << 53;
 
-/// An entry of a log, proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Which of the logs.
-    pub log: usize,
-    /// Its place in the log.
-    pub index: i64,
-    /// When the log took it in, in seconds since 1970, if the log signed that.
-    pub time: Option<i64>,
+/// The most log entries, and the most time stamps, of a bundle: each costs time to verify.
+const MOST: usize = 8;
+
+/// Where logs have a signature, and when logs and time stampers saw it. All of it is proven.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// The entries: the log's name and the place in it.
+    pub entries: Vec<(String, i64)>,
+    /// When logs took it in, in seconds since 1970, where they signed that.
+    pub times: Vec<i64>,
+    /// When time stampers saw it, in seconds since 1970.
+    pub stamps: Vec<i64>,
 }
 
 /// What the log must have seen.
@@ -123,20 +129,20 @@ struct Content {
     content: String,
 }
 
-/// Proves by a signed entry timestamp that one of `logs` has seen `seen`.
+/// Proves by a signed entry timestamp that one of the logs of `trust` has seen `seen`.
 ///
 /// # Errors
 ///
 /// [`LogFault`] says what does not hold.
-pub fn verify_set(set: &[u8], logs: &[PublicKey], seen: &Seen<'_>) -> Result<LogEntry, LogFault> {
-    let set: Set = strict_json::parse(set).map_err(LogFault::Json)?;
-    let signed = set.payload.canonical().ok_or(LogFault::NotByLog)?;
-    let timestamp = BASE64.decode(&set.timestamp).map_err(|_| LogFault::NotByLog)?;
-    let log = logs.iter().position(|log| log.verifies(&signed, &timestamp));
-    let log = log.ok_or(LogFault::NotByLog)?;
-    let body = BASE64.decode(&set.payload.body).map_err(|_| LogFault::Entry)?;
+pub fn verify_set(set: &[u8], trust: &Trust, seen: &Seen<'_>) -> Result<Logged, LogFault> {
+    let Set { timestamp, payload } = strict_json::parse(set).map_err(LogFault::Json)?;
+    let signed = payload.canonical().ok_or(LogFault::NotByLog)?;
+    let timestamp = BASE64.decode(&timestamp).map_err(|_| LogFault::NotByLog)?;
+    let (time, index) = (payload.integrated_time, payload.log_index);
+    let log = trust.signed_by(&signed, &timestamp, time).ok_or(LogFault::NotByLog)?;
+    let body = BASE64.decode(&payload.body).map_err(|_| LogFault::Entry)?;
     verify_entry(&body, seen)?;
-    Ok(LogEntry { log, index: set.payload.log_index, time: Some(set.payload.integrated_time) })
+    Ok(Logged { entries: vec![(log.to_owned(), index)], times: vec![time], stamps: Vec::new() })
 }
 
 /// A signed entry timestamp in the form of a bundle's log entry; nothing of it is verified.
@@ -180,41 +186,91 @@ fn verify_entry(body: &[u8], seen: &Seen<'_>) -> Result<(), LogFault> {
     Ok(())
 }
 
-/// Proves that one of `logs` has the entry that a bundle carries, and that the entry is about the
-/// bundle's own signature by `key`.
+/// Proves that one of the logs of `trust` has the entry that a bundle carries, and that the entry
+/// is about the bundle's own signature by `key`.
 ///
 /// # Errors
 ///
 /// [`LogFault`] says what does not hold.
 pub fn verify_bundle(
     bundle: &Bundle,
-    logs: &[PublicKey],
+    trust: &Trust,
     key: &PublicKey,
     subject: Sha256Hash,
-) -> Result<LogEntry, LogFault> {
-    let mut bundle = bundle.clone();
-    // A key has no time, so time stamps prove nothing here, and their authorities are not known.
-    bundle.verification_material.timestamp_verification_data = Default::default();
-    let Some(entry) = bundle.verification_material.tlog_entries.first() else {
-        return Err(LogFault::NoEntry);
-    };
-    let time = entry.inclusion_promise.is_some().then_some(entry.integrated_time).flatten();
-    let log = logs.iter().position(|log| id(log).as_bytes() == entry.log_id.key_id.as_bytes());
-    let entry = LogEntry {
-        log: log.ok_or(LogFault::NotByLog)?,
-        index: entry.log_index.as_i64(),
-        time: time.map(|time| time.as_second()),
-    };
-    let logs: Vec<_> = logs.iter().map(trust::log_json).collect();
-    let root = trust::root_json(&[], &logs).map_err(LogFault::Json)?;
+) -> Result<Logged, LogFault> {
+    let bundle = bounded(bundle, trust)?;
+    let entries = &bundle.verification_material.tlog_entries;
+    if entries.iter().any(|entry| trust.log(entry.log_id.key_id.as_bytes()).is_none()) {
+        return Err(LogFault::NotByLog);
+    }
     let policy = PublicKeyVerificationPolicy::new(key.spki().clone());
-    Verifier::new(&root)
-        .and_then(|verifier| verifier.verify(subject, &bundle, &policy))
-        .map_err(LogFault::Bundle)?;
-    Ok(entry)
+    let result = trust.verifier.verify(subject, &bundle, &policy).map_err(fault)?;
+    // For a key the times of logs come first, then the stamps.
+    let mut times = seconds(&result);
+    let stamps = times.split_off(times.len().saturating_sub(stamps_of(&bundle)));
+    Ok(Logged { entries: places(&bundle, trust), times, stamps })
 }
 
-/// A log's ID.
-fn id(log: &PublicKey) -> Sha256Hash {
-    sigstore_verify::crypto::sha256(log.spki().as_bytes())
+/// A bundle with log entries of which each is one that can be proven. The time stamps are taken out
+/// where no time stamper is trusted: they prove nothing then.
+pub(super) fn bounded(bundle: &Bundle, trust: &Trust) -> Result<Bundle, LogFault> {
+    let entries = &bundle.verification_material.tlog_entries;
+    if entries.is_empty() {
+        return Err(LogFault::NoEntry);
+    }
+    let stamps = if trust.stamps { stamps_of(bundle) } else { 0 };
+    if entries.len() > MOST || stamps > MOST {
+        return Err(LogFault::TooMany);
+    }
+    // `sigstore-verify` proves what is there, and an entry without any proof passes by.
+    let proven = |entry: &TransparencyLogEntry| {
+        entry.inclusion_promise.is_some() || entry.inclusion_proof.is_some()
+    };
+    if !entries.iter().all(proven) {
+        return Err(LogFault::Unproven);
+    }
+    let mut bundle = bundle.clone();
+    if !trust.stamps {
+        bundle.verification_material.timestamp_verification_data = Default::default();
+    }
+    Ok(bundle)
+}
+
+/// How many time stamps a bundle has.
+pub(super) fn stamps_of(bundle: &Bundle) -> usize {
+    bundle.verification_material.timestamp_verification_data.rfc3161_timestamps.len()
+}
+
+/// The proven times.
+pub(super) fn seconds(result: &VerificationResult) -> Vec<i64> {
+    result.verified_timestamps().iter().map(|time| time.as_second()).collect()
+}
+
+/// The logs' names and the places in them, as far as the logs signed them: a promise names both; a
+/// checkpoint names its origin, and of the two numbers of Rekor v1 only that in the proof is used.
+pub(super) fn places(bundle: &Bundle, trust: &Trust) -> Vec<(String, i64)> {
+    let place = |entry: &TransparencyLogEntry| {
+        let index = entry.log_index.as_i64();
+        let Some(proof) =
+            entry.inclusion_proof.as_ref().filter(|_| entry.inclusion_promise.is_none())
+        else {
+            let name = trust.log(entry.log_id.key_id.as_bytes()).unwrap_or_default();
+            return (name.to_owned(), index);
+        };
+        let origin = proof.checkpoint.checkpoint().map(|checkpoint| checkpoint.origin());
+        let origin = origin.unwrap_or_default().chars().take(100).collect();
+        let v2 = entry.kind_version == KindVersion::HashedRekordV002;
+        (origin, if v2 { index } else { proof.log_index.as_i64() })
+    };
+    bundle.verification_material.tlog_entries.iter().map(place).collect()
+}
+
+/// The crate's error in our words.
+fn fault(error: sigstore_verify::Error) -> LogFault {
+    match error {
+        sigstore_verify::Error::TransparencyLog(TransparencyLogError::InclusionPromise(why)) => {
+            LogFault::Promise(why.to_string().chars().take(300).collect())
+        }
+        other => LogFault::Bundle(other),
+    }
 }

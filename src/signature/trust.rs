@@ -1,4 +1,4 @@
-//! Whom keyless signatures are trusted by: certificate authorities, logs, time stampers.
+//! Whom signatures are trusted by beside their keys: certificate authorities, logs, time stampers.
 //!
 //! They come from a `trusted_root.json`, as `cosign trusted-root create` and sigstore's TUF
 //! repositories give it, each with the time it holds for; or from the certificates and log keys
@@ -16,6 +16,7 @@ use sigstore_verify::trust_root::TrustedRoot;
 use crate::oci::strict_json;
 use crate::signature::SignatureError;
 use crate::signature::certificate;
+use crate::signature::certificate::Authorities;
 use crate::signature::key::PublicKey;
 
 /// How the media type of a trusted root begins, whatever its version.
@@ -29,8 +30,21 @@ pub struct Trust {
     pub(super) stamps: bool,
     /// Whether it has CT logs, so that a certificate must be in one.
     pub(super) certificates_logged: bool,
-    /// The ID of each log, and the name an administrator knows it by.
-    logs: Vec<(Vec<u8>, String)>,
+    /// The authorities without their times: enough to tell whose word a stranger has.
+    pub(super) authorities: Authorities,
+    logs: Vec<Log>,
+}
+
+/// A transparency log.
+#[derive(Debug)]
+struct Log {
+    id: Vec<u8>,
+    /// What an administrator knows it by.
+    name: String,
+    /// Its key, if it is of a kind that signs entries of Rekor v1.
+    key: Option<PublicKey>,
+    /// From when, and until when if that is known, in seconds since 1970.
+    valid: Option<(i64, Option<i64>)>,
 }
 
 /// Why there is nothing to verify with.
@@ -60,16 +74,30 @@ impl Trust {
     ///
     /// [`TrustError`] when it is none, or has no authority or no log.
     pub fn from_json(bytes: &[u8]) -> Result<Self, TrustError> {
-        let root: TrustedRoot = strict_json::parse(bytes).map_err(TrustError::Json)?;
-        if !root.media_type.starts_with(MEDIA_TYPE) {
-            return Err(TrustError::MediaType(root.media_type.chars().take(100).collect()));
+        let (root, logs) = read(bytes)?;
+        if root.certificate_authorities.is_empty() {
+            return Err(TrustError::Without("certificate authority"));
         }
-        let logs = root
-            .tlogs
-            .iter()
-            .map(|log| (log.log_id.key_id.as_bytes().to_vec(), log.base_url.clone()))
-            .collect();
         Self::new(&root, logs)
+    }
+
+    /// Reads a `trusted_root.json` of which only the logs and time stampers are needed: keys sign.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] when it is none, or has no log.
+    pub fn logs_from_json(bytes: &[u8]) -> Result<Self, TrustError> {
+        let (root, logs) = read(bytes)?;
+        Self::new(&root, logs)
+    }
+
+    /// Trusts `logs` with their names, and nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] when there is none.
+    pub fn of_logs(logs: &[(&PublicKey, &str)]) -> Result<Self, TrustError> {
+        Self::of_parts(&[], logs)
     }
 
     /// Trusts the authorities in `pem` at all times, and `logs` with their names.
@@ -86,18 +114,25 @@ impl Trust {
                 json!({ "uri": "", "certChain": { "certificates": [{ "rawBytes": raw }] } })
             })
             .collect();
+        if authorities.is_empty() {
+            return Err(TrustError::Without("certificate authority"));
+        }
+        Self::of_parts(&authorities, logs)
+    }
+
+    fn of_parts(authorities: &[Value], logs: &[(&PublicKey, &str)]) -> Result<Self, TrustError> {
         let tlogs: Vec<Value> = logs.iter().map(|(key, _)| log_json(key)).collect();
-        let root = root_json(&authorities, &tlogs).map_err(TrustError::Json)?;
-        let named = |(key, name): &(&PublicKey, &str)| {
-            (sha256(key.spki().as_bytes()).as_bytes().to_vec(), (*name).to_owned())
+        let root = root_json(authorities, &tlogs).map_err(TrustError::Json)?;
+        let named = |(key, name): &(&PublicKey, &str)| Log {
+            id: sha256(key.spki().as_bytes()).as_bytes().to_vec(),
+            name: (*name).to_owned(),
+            key: Some((*key).clone()),
+            valid: None,
         };
         Self::new(&root, logs.iter().map(named).collect())
     }
 
-    fn new(root: &TrustedRoot, logs: Vec<(Vec<u8>, String)>) -> Result<Self, TrustError> {
-        if root.certificate_authorities.is_empty() {
-            return Err(TrustError::Without("certificate authority"));
-        }
+    fn new(root: &TrustedRoot, logs: Vec<Log>) -> Result<Self, TrustError> {
         if root.tlogs.is_empty() {
             return Err(TrustError::Without("transparency log"));
         }
@@ -107,7 +142,12 @@ impl Trust {
             policy = policy.skip_sct();
         }
         let verifier = Verifier::new(root).map_err(TrustError::Unusable)?;
+        let authorities =
+            root.certificate_authorities.iter().flat_map(|of| &of.cert_chain.certificates);
+        let authorities = authorities.map(|certificate| certificate.raw_bytes.as_bytes().to_vec());
+        let authorities = Authorities::all_of(authorities).map_err(TrustError::Certificate)?;
         Ok(Self {
+            authorities,
             verifier,
             policy,
             stamps: !root.timestamp_authorities.is_empty(),
@@ -116,11 +156,40 @@ impl Trust {
         })
     }
 
-    /// The name of the log with this ID.
-    pub(super) fn log(&self, id: &[u8]) -> String {
-        let known = self.logs.iter().find(|(of, _)| of == id);
-        known.map_or_else(String::new, |(_, name)| name.clone())
+    /// The name of the log with this ID, if it is one of these.
+    pub(super) fn log(&self, id: &[u8]) -> Option<&str> {
+        self.logs.iter().find(|log| log.id == id).map(|log| log.name.as_str())
     }
+
+    /// The name of the log that signed `message`, and was in use at `time`.
+    pub(super) fn signed_by(&self, message: &[u8], signature: &[u8], time: i64) -> Option<&str> {
+        let holds = |log: &&Log| {
+            log.key.as_ref().is_some_and(|key| key.verifies(message, signature))
+                && log
+                    .valid
+                    .is_none_or(|(start, end)| time >= start && end.is_none_or(|end| time <= end))
+        };
+        self.logs.iter().find(holds).map(|log| log.name.as_str())
+    }
+}
+
+/// Reads a trusted root and its logs.
+fn read(bytes: &[u8]) -> Result<(TrustedRoot, Vec<Log>), TrustError> {
+    let root: TrustedRoot = strict_json::parse(bytes).map_err(TrustError::Json)?;
+    if !root.media_type.starts_with(MEDIA_TYPE) {
+        return Err(TrustError::MediaType(root.media_type.chars().take(100).collect()));
+    }
+    let logs = root.tlogs.iter().map(|log| Log {
+        id: log.log_id.key_id.as_bytes().to_vec(),
+        name: log.base_url.clone(),
+        key: PublicKey::from_der(log.public_key.raw_bytes.as_bytes().to_vec()).ok(),
+        valid: log
+            .public_key
+            .valid_for
+            .map(|range| (range.start.as_second(), range.end.map(|end| end.as_second()))),
+    });
+    let logs = logs.collect();
+    Ok((root, logs))
 }
 
 impl fmt::Debug for Trust {
@@ -130,7 +199,7 @@ impl fmt::Debug for Trust {
 }
 
 /// A log in the form that `sigstore-verify` reads; its ID is the hash of its key.
-pub(super) fn log_json(key: &PublicKey) -> Value {
+fn log_json(key: &PublicKey) -> Value {
     json!({
         "baseUrl": "",
         "hashAlgorithm": "SHA2_256",
@@ -140,10 +209,7 @@ pub(super) fn log_json(key: &PublicKey) -> Value {
 }
 
 /// A trusted root in the form that `sigstore-verify` reads.
-pub(super) fn root_json(
-    authorities: &[Value],
-    logs: &[Value],
-) -> Result<TrustedRoot, serde_json::Error> {
+fn root_json(authorities: &[Value], logs: &[Value]) -> Result<TrustedRoot, serde_json::Error> {
     serde_json::from_value(json!({
         "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
         "certificateAuthorities": authorities,

@@ -9,8 +9,13 @@ use tonic::Code;
 use crate::images;
 use crate::images::Image;
 use crate::images::Layer;
+use crate::keyless::Fulcio;
+use crate::keyless::Leaf;
+use crate::keyless::Order;
+use crate::keyless::Tsa;
 use crate::keys;
 use crate::keys::Key;
+use crate::keys::Log;
 use crate::publish;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
@@ -144,6 +149,82 @@ fn an_image_is_judged_by_its_provenance_and_again_without_the_registry() {
         assert!(refused.message().contains(&words), "{refused}");
         assert_eq!(scene.registry.seen().len(), asked);
         client.remove_pod(&pod_id).await.unwrap();
+        scene.daemon.finish().await;
+    });
+}
+
+#[test]
+fn an_image_is_judged_by_keyless_attestations_and_again_without_the_registry() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let (scene, mut client) = Scene::started().await;
+        let (fulcio, log, tsa) = (Fulcio::make(), Log::default(), Tsa::make());
+        let root = fulcio.trusted_root(&[&log], Some(&tsa));
+        scene.daemon.write("trusted_root.json", &root.to_string());
+        let by = |email: &str| {
+            let requirement = json!({
+                "type": "sigstoreAttested",
+                "fulcio": {
+                    "trustedRootPath": scene.daemon.path("trusted_root.json"),
+                    "oidcIssuer": "https://login.example",
+                    "subjectEmail": email,
+                },
+                "predicateType": V1,
+                "conditions": { "slsa": { "sourceRepository": API } },
+            });
+            scene.daemon.policy(&json!({
+                "default": [{ "type": "reject" }],
+                "transports": { "docker": { scene.registry.host(): [requirement] } },
+            }));
+        };
+        by("builder@shop.example");
+        // Rekor v2 with a time stamp, as a referrer; and as cosign 2 attaches it.
+        let (leaf, thief) = (
+            fulcio.issue(&Order::email("builder@shop.example")),
+            fulcio.issue(&Order::email("thief@evil.example")),
+        );
+        for (repository, attached) in [("shop/api", false), ("shop/old", true)] {
+            let image = image(repository);
+            let digest = publish::image(&scene.registry, &format!("{repository}:1"), &image);
+            let name = scene.name(&format!("{repository}:1"));
+            let attest = |leaf: &Leaf| {
+                let statement = scene.statement(&digest);
+                if attached {
+                    let chain = [&fulcio.intermediate, &fulcio.root];
+                    let (envelope, beside) = leaf.attached(&statement, &chain, &log, Log::TIME);
+                    let attachment = [(V1, envelope, beside)];
+                    publish::attach_at_tag(&scene.registry, repository, &digest, &attachment);
+                } else {
+                    let bundle = leaf.stamped_bundle(&statement, &log, &tsa, Log::TIME);
+                    let bundle = bundle.to_string().into_bytes();
+                    publish::attest_by_referrer(&scene.registry, repository, &digest, V1, bundle);
+                }
+            };
+            attest(&thief);
+            let refused = client.pull(&name).await.unwrap_err();
+            let words = "1 attestation found, which is by someone else: Required email";
+            assert!(refused.message().contains(words), "{refused}");
+            assert_eq!(scene.blobs_asked_of(&image), [""; 0]);
+            attest(&leaf);
+            let id = client.pull(&name).await.unwrap();
+
+            let asked = scene.registry.seen().len();
+            let pod = client.pod(&repository.replace('/', "-"));
+            let pod_id = client.run_pod(&pod).await.unwrap();
+            let mut config = client.container("attested", &id, &[]);
+            config.image.as_mut().unwrap().user_specified_image.clone_from(&name);
+            client.create(&pod_id, &pod, &config).await.unwrap();
+            by("somebody@shop.example");
+            config.metadata.as_mut().unwrap().attempt = 1;
+            let refused = client.create(&pod_id, &pod, &config).await.unwrap_err();
+            assert!(refused.message().starts_with("SignatureValidationFailed: "), "{refused}");
+            assert!(refused.message().contains("which is by someone else"), "{refused}");
+            by("builder@shop.example");
+            assert_eq!(scene.registry.seen().len(), asked);
+            client.remove_pod(&pod_id).await.unwrap();
+        }
         scene.daemon.finish().await;
     });
 }

@@ -1,6 +1,7 @@
 //! Why something may run or not, and the account of it, told to the whole program: what the commands
 //! say, what is on record, and what a policy does that is only tried.
 
+use std::path::Path;
 use std::process::Output;
 
 use crioxide::cri::api;
@@ -358,12 +359,40 @@ fn a_policy_is_checked_before_it_is_put_in_place() {
 }
 
 #[test]
+fn every_shipped_policy_passes_the_check() {
+    let daemon = Daemon::new();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy");
+    let mut seen = 0;
+    for below in ["", "examples", "examples/per-namespace"] {
+        for entry in std::fs::read_dir(shipped.join(below)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let file = path.display().to_string();
+            let checked = daemon.crio(&["policy", "check", "-o", "json", &file]);
+            let found = json_of(&checked);
+            assert_eq!(checked.status.code(), Some(0), "{file}: {found}");
+            // What is warned of are the keys, which a node does not have before somebody puts them there.
+            for warning in found["warnings"].as_array().into_iter().flatten() {
+                let words = warning.as_str().unwrap();
+                let open = path.ends_with("kubernetes-signed.json") && words.contains("default");
+                assert!(words.contains("/etc/crio/keys/") || open, "{file}: {words}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 14, "{seen}");
+}
+
+#[test]
 fn a_bundle_is_judged_by_itself() {
     let daemon = Daemon::new();
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signature/standalone");
     let at = |name: &str| format!("{data}/{name}");
-    let (root, key, artifact) = (at("trusted_root.json"), at("key.pub"), at("artifact.txt"));
-    let by_key = ["verify", "--bundle", &at("key.json"), "--trusted-root", &root, "--key", &key];
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/policy/trust/sigstore-public-good.json");
+    let (key, artifact) = (at("key.pub"), at("artifact.txt"));
+    let by_key = ["verify", "--bundle", &at("key.json"), "--trusted-root", root, "--key", &key];
     let ask = |more: &[&str]| daemon.crio(&[&by_key[..], more].concat());
     let good = ask(&[&artifact]);
     assert_eq!(good.status.code(), Some(0), "{}", text_of(&good));
@@ -379,7 +408,7 @@ fn a_bundle_is_judged_by_itself() {
     let issuer = "https://token.actions.githubusercontent.com";
     let keyless = |identity: &str| {
         let bundle = at("keyless.json");
-        let mut asked = vec!["verify", "--bundle", &bundle, "--trusted-root", &root];
+        let mut asked = vec!["verify", "--bundle", &bundle, "--trusted-root", root];
         asked.extend(["--identity", identity, "--issuer", issuer, "-o", "json", digest]);
         daemon.crio(&asked)
     };
@@ -387,6 +416,6 @@ fn a_bundle_is_judged_by_itself() {
     assert_eq!((good.status.code(), &json_of(&good)["identity"]), (Some(0), &identity.into()));
     assert_eq!(keyless("https://github.com/thief/workflow").status.code(), Some(1));
     // Nobody in particular is nobody.
-    let anyone = ["verify", "--bundle", &at("key.json"), "--trusted-root", &root, &artifact];
+    let anyone = ["verify", "--bundle", &at("key.json"), "--trusted-root", root, &artifact];
     assert_eq!(daemon.crio(&anyone).status.code(), Some(2));
 }

@@ -13,6 +13,8 @@
 mod gpg;
 #[path = "../support/images.rs"]
 mod images;
+#[path = "../support/keyless.rs"]
+mod keyless;
 #[path = "../support/keys.rs"]
 mod keys;
 #[path = "../support/publish.rs"]

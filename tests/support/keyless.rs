@@ -284,20 +284,45 @@ impl Leaf {
     /// The same with an entry of a Rekor v1 log, taken in at `time`.
     pub fn logged_bundle(&self, statement: &[u8], log: &Log, time: i64) -> Value {
         let mut bundle = self.bundle(statement);
-        let body = json!({
+        let body = self.dsse_entry(statement, &bundle["dsseEnvelope"]);
+        bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry_at(&body, time)]);
+        bundle
+    }
+
+    /// An envelope around `statement` as cosign v2 attaches it, and the annotations beside it; the
+    /// log took it in at `time`.
+    pub fn attached(
+        &self,
+        statement: &[u8],
+        chain: &[&Ca],
+        log: &Log,
+        time: i64,
+    ) -> (Vec<u8>, BTreeMap<String, String>) {
+        let envelope = self.bundle(statement)["dsseEnvelope"].take();
+        let entry = log.set_at(&self.dsse_entry(statement, &envelope), time);
+        let annotations = BTreeMap::from([
+            ("dev.cosignproject.cosign/signature".to_owned(), String::new()),
+            ("dev.sigstore.cosign/certificate".to_owned(), self.pem()),
+            ("dev.sigstore.cosign/chain".to_owned(), chain.iter().map(|ca| ca.pem()).collect()),
+            ("dev.sigstore.cosign/bundle".to_owned(), entry),
+        ]);
+        (envelope.to_string().into_bytes(), annotations)
+    }
+
+    /// The entry of a Rekor v1 log for an envelope.
+    fn dsse_entry(&self, statement: &[u8], envelope: &Value) -> Value {
+        json!({
             "apiVersion": "0.0.1",
             "kind": "dsse",
             "spec": {
                 "envelopeHash": { "algorithm": "sha256", "value": "00".repeat(32) },
                 "payloadHash": { "algorithm": "sha256", "value": hex(&sha256(statement)) },
                 "signatures": [{
-                    "signature": bundle["dsseEnvelope"]["signatures"][0]["sig"],
+                    "signature": envelope["signatures"][0]["sig"],
                     "verifier": BASE64.encode(self.pem()),
                 }],
             },
-        });
-        bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry_at(&body, time)]);
-        bundle
+        })
     }
 
     /// The same with an entry of a Rekor v2 log, which gives no time, and a time stamp.
@@ -336,6 +361,13 @@ impl Tsa {
         order.lasts = 1_000_000;
         let leaf = root.issue(&order);
         Self { root, leaf }
+    }
+
+    /// Cosign v2's annotation for a stamp of the signature in `annotations`, granted at `time`.
+    pub fn annotation(&self, annotations: &BTreeMap<String, String>, time: i64) -> String {
+        let signature = BASE64.decode(&annotations["dev.cosignproject.cosign/signature"]);
+        let stamp = self.stamp(&signature.expect("base64"), time);
+        json!({ "SignedRFC3161Timestamp": BASE64.encode(stamp) }).to_string()
     }
 
     /// A time stamp response for `message`, granted at `time`.

@@ -147,6 +147,27 @@ pub fn logged_bundle(key: &Key, log: &Log, statement: &[u8]) -> Vec<u8> {
     bundle.to_string().into_bytes()
 }
 
+/// The same with an entry of `log` as Rekor v2 has it: no promise, and no time.
+pub fn logged_bundle_v2(key: &Key, log: &Log, statement: &[u8]) -> Value {
+    let mut bundle = bundle_json(key, statement, Vec::new());
+    let body = json!({
+        "apiVersion": "0.0.2",
+        "kind": "hashedrekord",
+        "spec": { "hashedRekordV002": {
+            "data": { "algorithm": "SHA2_256", "digest": BASE64.encode(sha256(&pae(statement))) },
+            "signature": {
+                "content": bundle["dsseEnvelope"]["signatures"][0]["sig"],
+                "verifier": {
+                    "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+                    "publicKey": { "rawBytes": BASE64.encode(key.public_der()) },
+                },
+            },
+        } },
+    });
+    bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry_v2(&body)]);
+    bundle
+}
+
 /// What is signed of a statement in an envelope (DSSE's PAE).
 pub fn pae(statement: &[u8]) -> Vec<u8> {
     let kind = "application/vnd.in-toto+json";

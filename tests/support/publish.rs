@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::collections::BTreeMap;
+
 use crioxide::oci::digest::Digest;
 use crioxide::oci::media_type;
 use serde_json::Value;
@@ -112,20 +114,35 @@ pub(crate) fn attest_by_referrer(
     refer(registry, repository, digest, bundle, &annotations).1
 }
 
-/// Puts envelopes at the `.att` tag of a manifest, as cosign 2 does.
+/// Puts envelopes at the `.att` tag of a manifest, as cosign 2 does where keys sign.
 pub(crate) fn attest_at_tag(
     registry: &TestRegistry,
     repository: &str,
     digest: &Digest,
     envelopes: &[(&str, Vec<u8>)],
 ) {
-    let layer = |(predicate_type, envelope): &(&str, Vec<u8>)| {
+    let signature = ("dev.cosignproject.cosign/signature".to_owned(), String::new());
+    let beside = |(kind, envelope): &(&str, Vec<u8>)| {
+        (*kind, envelope.clone(), BTreeMap::from([signature.clone()]))
+    };
+    let attachments: Vec<_> = envelopes.iter().map(beside).collect();
+    attach_at_tag(registry, repository, digest, &attachments);
+}
+
+/// Puts envelopes with what stands beside them at the `.att` tag of a manifest.
+pub(crate) fn attach_at_tag(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    attachments: &[(&str, Vec<u8>, BTreeMap<String, String>)],
+) {
+    let layer = |(kind, envelope, annotations): &(&str, Vec<u8>, BTreeMap<String, String>)| {
         let mut layer = blob(registry, ENVELOPE, envelope.clone());
-        layer["annotations"] =
-            json!({ "dev.cosignproject.cosign/signature": "", "predicateType": predicate_type });
+        layer["annotations"] = json!(annotations);
+        layer["annotations"]["predicateType"] = json!(kind);
         layer
     };
-    let layers: Vec<Value> = envelopes.iter().map(layer).collect();
+    let layers: Vec<Value> = attachments.iter().map(layer).collect();
     let config = blob(registry, media_type::OCI_CONFIG, b"{}".to_vec());
     let manifest = json!({
         "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,

@@ -7,6 +7,7 @@ use crioxide::policy::SimpleSigning;
 use crioxide::signature::key::PublicKey;
 use crioxide::signature::simple_signing::Kind;
 use crioxide::signature::simple_signing::Payload;
+use crioxide::signature::trust::Trust;
 use libfuzzer_sys::fuzz_target;
 
 const KEY: &str = include_str!("../../data/signature/cosign-p256/key.pub");
@@ -19,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(signature) = serde_json::from_slice::<SimpleSigning>(bytes) {
         let key = PublicKey::from_pem(KEY.as_bytes()).expect("a key");
         let keys = std::slice::from_ref(&key);
-        assert!(signature.verify(keys, keys).is_err());
+        let log = Trust::of_logs(&[(&key, "log")]).expect("a log");
+        assert!(signature.verify(keys, Some(&log)).is_err());
     }
 });

@@ -1,10 +1,14 @@
 //! What proves a signature: authorities, times, logs, and what is left when one is missing.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::policy::Evidence;
 use crate::policy::tests::DIGEST;
 use crate::policy::tests::IMAGE;
 use crate::policy::tests::found;
@@ -28,7 +32,7 @@ fn a_certificate_by_another_authority_is_not_accepted() {
     let node = Node::new();
     let evil = Fulcio::make();
     let leaf = evil.intermediate.issue_logged(&Order::email(DEV), &node.fulcio.ct);
-    node.refuses(&by_dev(), &leaf, "has a certificate that is not trusted: certificate chain");
+    node.refuses(&by_dev(), &leaf, "has a certificate that is not trusted");
     // With its own chain beside it.
     let payload = signers::payload(IMAGE, DIGEST);
     let chain = [&evil.intermediate, &evil.root];
@@ -117,8 +121,57 @@ fn a_time_stamp_by_a_stranger_or_for_something_else_is_not_accepted() {
     none["verificationMaterial"]["timestampVerificationData"] = Value::Null;
     refused(node.judge(&by_dev(), &evidence(&none)), "has no time that can be trusted");
     // A policy that names no time stamper has no time for a Rekor v2 entry.
+    node.put("/etc/fulcio.pem", node.fulcio.root.pem() + &node.fulcio.intermediate.pem());
     let stamped = evidence(&node.stamped(&leaf));
     refused(node.judge(&by_authority(), &stamped), "has no time that can be trusted");
+}
+
+/// Cosign v2's form with the time stamp `stamp` beside it.
+fn with_stamp(node: &Node, stamp: impl Fn(&BTreeMap<String, String>) -> String) -> Evidence {
+    let mut signed = node.signed(&node.leaf());
+    let annotations = &mut signed.signatures[0].annotations;
+    let stamp = stamp(annotations);
+    annotations.insert("dev.sigstore.cosign/rfc3161timestamp".to_owned(), stamp);
+    signed
+}
+
+#[test]
+fn a_time_stamp_beside_a_payload_is_told() {
+    let node = Node::new();
+    let signed = with_stamp(&node, |of| node.tsa.annotation(of, Log::TIME + 5));
+    let verdict = node.verdict(&by_dev(), &signed, SystemTime::now());
+    assert_eq!(
+        serde_json::to_value(&verdict).unwrap()["requirements"][0]["accepted"]["times"],
+        json!([
+            { "time": "2023-11-14T22:13:25Z", "source": "timestampAuthority" },
+            { "time": "2023-11-14T22:13:20Z", "source": "log" },
+        ])
+    );
+    // A policy that names no time stamper does not look at it.
+    node.judge(&by_authority(), &signed).unwrap();
+    node.judge(&by_authority(), &with_stamp(&node, |of| Tsa::make().annotation(of, 0))).unwrap();
+}
+
+#[test]
+fn a_time_stamp_beside_a_payload_that_says_otherwise_is_not_accepted() {
+    let node = Node::new();
+    let stranger = with_stamp(&node, |of| Tsa::make().annotation(of, Log::TIME));
+    refused(node.judge(&by_dev(), &stranger), "has no time that can be trusted");
+    let of_another = node.signed(&node.leaf()).signatures.remove(0).annotations;
+    let other = with_stamp(&node, |_| node.tsa.annotation(&of_another, Log::TIME));
+    refused(node.judge(&by_dev(), &other), "has no time that can be trusted");
+    // The certificate must hold at every time that is proven.
+    let late = with_stamp(&node, |of| node.tsa.annotation(of, Log::TIME + 7000));
+    refused(node.judge(&by_dev(), &late), "has a certificate that is not trusted");
+    for nonsense in ["x", "{}", r#"{"SignedRFC3161Timestamp":"","more":1}"#] {
+        let found = with_stamp(&node, |_| nonsense.to_owned());
+        let expected = "the annotation dev.sigstore.cosign/rfc3161timestamp cannot be read";
+        refused(node.judge(&by_dev(), &found), expected);
+    }
+    // A stamp is no log.
+    let mut unlogged = with_stamp(&node, |of| node.tsa.annotation(of, Log::TIME));
+    unlogged.signatures[0].annotations.remove("dev.sigstore.cosign/bundle");
+    refused(node.judge(&by_dev(), &unlogged), "missing dev.sigstore.cosign/bundle annotation");
 }
 
 #[test]
