@@ -122,10 +122,10 @@ pub(crate) fn attest_at_tag(
     envelopes: &[(&str, Vec<u8>)],
 ) {
     let signature = ("dev.cosignproject.cosign/signature".to_owned(), String::new());
-    let beside = |(kind, envelope): &(&str, Vec<u8>)| {
-        (*kind, envelope.clone(), BTreeMap::from([signature.clone()]))
-    };
-    let attachments: Vec<_> = envelopes.iter().map(beside).collect();
+    let attachments: Vec<_> = envelopes
+        .iter()
+        .map(|(kind, envelope)| (*kind, envelope.clone(), BTreeMap::from([signature.clone()])))
+        .collect();
     attach_at_tag(registry, repository, digest, &attachments);
 }
 
