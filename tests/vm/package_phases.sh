@@ -16,7 +16,7 @@ listing() {
   local place places=(-false)
   # What the machine does by itself, the image store and network that are shared with podman, the kubelet's logs.
   for place in /in /out /proc /sys /var/cache /var/tmp /var/log/{journal,apt,dpkg.log,pods,alternatives.log} /var/lib/{dpkg,apt,systemd,containers,cni,selinux} \
-    /etc/selinux /root; do
+    /etc/selinux /root /usr/lib/{modules,x86_64-linux-gnu,python3} /usr/share/{zoneinfo,perl,perl5}; do
     places+=(-o -path $place)
   done
   find / -xdev \( "${places[@]}" \) -prune -o -print
