@@ -192,6 +192,14 @@ pub enum ContainerError {
         /// The state needed.
         needed: &'static str,
     },
+    /// It is as asked already.
+    #[error("container {id} is {} paused", if *frozen { "already" } else { "not" })]
+    Frozen {
+        /// Which.
+        id: ContainerId,
+        /// Whether it is paused.
+        frozen: bool,
+    },
     /// A memory limit below what is in use: the kernel would have to kill for it.
     #[error(
         "container {id} uses {used} bytes of memory; a limit of {limit} is below that and would have it killed"
@@ -247,6 +255,7 @@ impl Classify for ContainerError {
             Self::Pause(source) => source.kind(),
             Self::SandboxStopped(_)
             | Self::WrongState { .. }
+            | Self::Frozen { .. }
             | Self::MemoryInUse { .. }
             | Self::AbsentSource(_)
             | Self::ProfileNotLoaded(_) => Kind::WrongState,

@@ -21,6 +21,7 @@ mod judged;
 mod labels;
 mod missing;
 mod mounts;
+mod pause;
 pub mod pod_facts;
 mod profile;
 mod remove;

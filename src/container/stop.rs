@@ -18,6 +18,7 @@ use crate::failure::chain;
 use crate::model::change::Change;
 use crate::model::container::ContainerState;
 use crate::model::ids::ContainerId;
+use crate::state::ContainerRecord;
 
 /// How long a killed process may take to be gone.
 const AFTER_KILL: Duration = Duration::from_secs(60);
@@ -128,11 +129,7 @@ impl Parts {
         let mut exits = self.exited.subscribe();
         // Read now: it may have been started, or have ended, since it was asked for.
         let Some(record) = self.records.containers.by_id(&turn.id) else { return Ok(()) };
-        // Somebody may have paused it by the runtime's own command.
-        let thawed = self.runtime.thaw(&record.handler, &record.cgroup_parent, &record.id).await;
-        if let Err(error) = thawed {
-            tracing::warn!(container = %record.id, error = chain(&error), "it may be paused still");
-        }
+        self.thaw(&record).await;
         let mut deadline = turn.deadline.clone();
         let patient = *deadline.borrow_and_update() > Instant::now();
         if patient && record.state == ContainerState::Running {
@@ -142,11 +139,21 @@ impl Parts {
             }
         }
         self.runtime.kill(&record.handler, &record.id, "SIGKILL", false).await?;
+        // Paused while we waited: under cgroup version 1 not even KILL reaches it.
+        self.thaw(&record).await;
         let (_kept, mut after_kill) = watch::channel(Instant::now() + AFTER_KILL);
         if self.wait(&record.id, &mut exits, &mut after_kill).await {
             return Ok(());
         }
         Err(ContainerError::WillNotDie(record.id.clone()))
+    }
+
+    /// Lets a container go on that somebody paused, through us or by the runtime's own command.
+    async fn thaw(&self, record: &ContainerRecord) {
+        let thawed = self.runtime.thaw(&record.handler, &record.cgroup_parent, &record.id).await;
+        if let Err(error) = thawed {
+            tracing::warn!(container = %record.id, error = chain(&error), "it may be paused still");
+        }
     }
 
     fn lives(&self, id: &ContainerId) -> bool {

@@ -1,7 +1,7 @@
 //! Answers plain HTTP on the daemon's own socket: what CRI-O's socket tells cAdvisor and `crio status`.
 //!
-//! `/info`, `/config` and `/containers/ID`, with CRI-O's names. Only reading: what changes something
-//! goes through the CRI.
+//! `/info`, `/config` and `/containers/ID`, with CRI-O's names, and `/pause/ID` and `/unpause/ID`, which the
+//! CRI has no word for. Everything else that changes something goes through the CRI.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::config::Shown;
 use crate::config::Values;
 use crate::config::show;
+use crate::container::ContainerError;
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
 use crate::failure::Classify;
@@ -97,6 +98,8 @@ pub(super) fn routes(config: &Config, values: &Values, parts: &Parts) -> Router 
         .route("/info", get(info_of))
         .route("/config", get(config_of))
         .route("/containers/{id}", get(container_of))
+        .route("/pause/{id}", get(pause))
+        .route("/unpause/{id}", get(unpause))
         .with_state(Arc::new(inspect))
 }
 
@@ -111,15 +114,38 @@ async fn config_of(State(inspect): State<Arc<Inspect>>) -> Response {
 async fn container_of(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
     let record = match inspect.containers.find(&id) {
         Ok(record) => record,
-        Err(error) => {
-            let missing = error.kind() == Kind::NotFound;
-            let code =
-                if missing { StatusCode::NOT_FOUND } else { StatusCode::INTERNAL_SERVER_ERROR };
-            return (code, chain(&error)).into_response();
-        }
+        Err(error) => return refused(&error),
     };
     let spec = inspect.containers.spec_text(&record).await.unwrap_or_default();
     json(&inspect.container(&record, &spec))
+}
+
+async fn pause(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
+    done(&id, "paused", inspect.containers.pause(&id).await)
+}
+
+async fn unpause(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
+    done(&id, "unpaused", inspect.containers.unpause(&id).await)
+}
+
+/// Says what became of a change, and keeps it in the log: no other client hears of it.
+fn done(id: &str, what: &'static str, outcome: Result<(), ContainerError>) -> Response {
+    match outcome {
+        Ok(()) => {
+            tracing::info!(container = id, "{what} over the socket's plain HTTP");
+            ([("content-type", "text/html")], "200 OK").into_response()
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &ContainerError) -> Response {
+    let code = match error.kind() {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::WrongState => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (code, chain(error)).into_response()
 }
 
 fn json(value: &impl Serialize) -> Response {

@@ -98,7 +98,11 @@ impl Runtime {
     }
 
     /// Whether a container's processes are frozen.
-    pub(super) fn is_frozen(&self, parent: &str, id: &ContainerId) -> Result<bool, RuntimeError> {
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`].
+    pub fn is_frozen(&self, parent: &str, id: &ContainerId) -> Result<bool, RuntimeError> {
         let failed = of(id.as_str());
         let path = cgroup::container_path(self.manager(), parent, id.as_str()).map_err(&failed)?;
         Ok(self.cgroups().map_err(&failed)?.group(&path).is_frozen())

@@ -112,6 +112,26 @@ impl Runtime {
         }
     }
 
+    /// Freezes the processes of a container.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::start`], and [`RuntimeError::NotRunning`].
+    pub async fn pause(&self, handler: &str, id: &ContainerId) -> Result<(), RuntimeError> {
+        let command = self.command(self.handler(handler)?).args(["pause", id.as_str()]);
+        self.ask(command, "pause", id).await.map(|_| ())
+    }
+
+    /// Lets frozen processes of a container go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::pause`].
+    pub async fn resume(&self, handler: &str, id: &ContainerId) -> Result<(), RuntimeError> {
+        let command = self.command(self.handler(handler)?).args(["resume", id.as_str()]);
+        self.ask(command, "resume", id).await.map(|_| ())
+    }
+
     /// Lets the processes of a paused container go on: a frozen one takes no signal. Nearly none is
     /// paused, so the kernel is asked first, and the runtime only where it is so.
     ///
@@ -127,9 +147,8 @@ impl Runtime {
         if !self.is_frozen(cgroup_parent, id)? {
             return Ok(Change::Unchanged(()));
         }
-        let command = self.command(self.handler(handler)?).args(["resume", id.as_str()]);
-        match self.ask(command, "resume", id).await {
-            Ok(_) => Ok(Change::Made(())),
+        match self.resume(handler, id).await {
+            Ok(()) => Ok(Change::Made(())),
             Err(RuntimeError::NotRunning { .. }) => Ok(Change::Unchanged(())),
             Err(error) => Err(error),
         }

@@ -8,8 +8,11 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use serde_json::json;
 
+use crioxide::cri::api::ContainerState;
+
 use crate::scene;
 use crate::support::daemon::Daemon;
+use crate::support::host;
 
 /// Asks as cAdvisor does; gives the status and the body.
 fn asked(daemon: &Daemon, path: &str) -> (String, String) {
@@ -60,6 +63,47 @@ fn a_running_daemon_is_asked_over_plain_http_and_by_crio_status() {
         let output = daemon.crio(&["status", "--socket", "/nowhere.sock", "info"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("no daemon answers on"), "{said}");
+        client.remove_pod(&sandbox).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn a_container_is_paused_and_unpaused_over_plain_http() {
+    scene::story(&[], |daemon, mut client| async move {
+        let pod = client.pod("shop");
+        let sandbox = client.run_pod(&pod).await.unwrap();
+        let script = scene::script(&client, "web", "while :; do echo beat; sleep 0.01; done");
+        let id = client.create(&sandbox, &pod, &script).await.unwrap();
+        let told = |verb: &str| asked(&daemon, &format!("/{verb}/{id}"));
+        let (code, why) = told("pause");
+        assert_eq!(code, "409", "it was not started");
+        assert!(why.contains("must be running"), "{why}");
+        client.start(&id).await.unwrap();
+
+        let (code, why) = told("unpause");
+        assert_eq!(code, "409");
+        assert!(why.ends_with("is not paused"), "{why}");
+        assert_eq!(told("pause"), ("200".to_owned(), "200 OK".to_owned()));
+        let root = daemon.path("runc").display().to_string();
+        let state = || host::run("runc", &["--root", &root, "state", &id]);
+        assert!(state().contains("\"status\": \"paused\""), "{}", state());
+        let (code, why) = told("pause");
+        assert_eq!(code, "409");
+        assert!(why.ends_with("is already paused"), "{why}");
+        assert_eq!(client.status(&id).await.unwrap().state(), ContainerState::ContainerRunning);
+        assert_eq!(told("unpause").0, "200");
+        assert!(state().contains("\"status\": \"running\""), "{}", state());
+        let before = client.log(&pod, &script).len();
+        scene::until("it goes on", || client.log(&pod, &script).len() > before).await;
+
+        assert_eq!(asked(&daemon, "/pause/0123").0, "404");
+        let infra = format!("/pause/{sandbox}");
+        assert_eq!(asked(&daemon, &infra).0, "404", "a pod's own process is nobody's to pause");
+        assert_eq!(told("pause").0, "200");
+        client.stop(&id, 0).await.unwrap();
+        assert_eq!(client.status(&id).await.unwrap().exit_code, 137);
+        assert_eq!(told("unpause").0, "409");
         client.remove_pod(&sandbox).await.unwrap();
         daemon
     });
