@@ -35,10 +35,11 @@ pub(super) async fn run(
 pub(super) async fn stop(
     door: &RuntimeDoor,
     request: api::StopPodSandboxRequest,
+    patience: Option<Duration>,
 ) -> Answer<api::StopPodSandboxResponse> {
     let id = request.pod_sandbox_id;
     observe("StopPodSandbox", &id, async {
-        door.sandboxes.stop(&id).await?;
+        door.sandboxes.stop(&id, patience).await?;
         Ok::<_, DoorError>(api::StopPodSandboxResponse {})
     })
     .await

@@ -90,7 +90,8 @@ impl RuntimeService for RuntimeDoor {
         &self,
         request: Request<api::StopPodSandboxRequest>,
     ) -> Answer<api::StopPodSandboxResponse> {
-        pods::stop(self, request.into_inner()).await
+        let patience = patience::of(request.metadata());
+        pods::stop(self, request.into_inner(), patience).await
     }
 
     async fn remove_pod_sandbox(

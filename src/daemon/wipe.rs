@@ -43,7 +43,7 @@ async fn all(config: &Config, values: &Values) -> Result<Wiped, DaemonError> {
         parts.records.containers.all().iter().map(|container| container.image.id.clone()).collect();
     for sandbox in parts.sandboxes.list() {
         let id = sandbox.id.as_str();
-        let stopped = parts.sandboxes.stop(id).await;
+        let stopped = parts.sandboxes.stop(id, None).await;
         let removed = match stopped {
             Ok(_) => parts.sandboxes.remove(id).await,
             Err(error) => Err(error),

@@ -60,14 +60,14 @@ impl Sandboxes {
         if record.is_some_and(|record| record.ready_since.is_none()) {
             return self.remove(id.as_str()).await;
         }
-        self.stop(id.as_str()).await
+        self.stop(id.as_str(), None).await
     }
 }
 
 impl Parts {
     /// Stops the sandbox, removes its containers, its directories, and its record last.
     pub(super) async fn clear_away(self: &Arc<Self>, id: &SandboxId) -> Result<(), SandboxError> {
-        self.stop(id).await?;
+        self.stop(id, None).await?;
         for record in self.records.containers_of(id) {
             let removed = self.containers.remove(record.id.as_str()).await;
             removed

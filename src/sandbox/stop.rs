@@ -1,6 +1,7 @@
 //! Stops a sandbox: its containers, its network, its namespaces.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -20,14 +21,19 @@ use crate::state::NetworkState;
 use crate::state::SandboxRecord;
 use crate::sys::namespace;
 
+/// How much of the caller's time is for what comes after the containers.
+const REST: Duration = Duration::from_secs(1);
+
 impl Sandboxes {
-    /// Stops a sandbox and all in it. One that is stopped, or not there, is stopped already.
+    /// Stops a sandbox and all in it. One that is stopped, or not there, is stopped already. For a
+    /// caller that waits for `patience` only, its containers are killed in time for an answer:
+    /// `kubeadm reset` waits for two seconds.
     ///
     /// # Errors
     ///
     /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
     /// on from there.
-    pub async fn stop(&self, id: &str) -> Result<Change, SandboxError> {
+    pub async fn stop(&self, id: &str, patience: Option<Duration>) -> Result<Change, SandboxError> {
         let parts = &self.parts;
         if id.is_empty() {
             return Err(parts
@@ -41,7 +47,7 @@ impl Sandboxes {
         let parts = Arc::clone(parts);
         let work = async move {
             let _turn = turn;
-            parts.stop(&id).await
+            parts.stop(&id, patience).await
         };
         to_the_end(work).await.unwrap_or(Err(SandboxError::Vanished))
     }
@@ -71,24 +77,32 @@ impl Sandboxes {
 }
 
 impl Parts {
-    pub(super) async fn stop(self: &Arc<Self>, id: &SandboxId) -> Result<Change, SandboxError> {
+    pub(super) async fn stop(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        patience: Option<Duration>,
+    ) -> Result<Change, SandboxError> {
         // Not ready first: no container can come while the others are stopped.
         let record = self.records.sandboxes.update(id, |record| {
             record.state = SandboxState::NotReady;
         })?;
         let Some(record) = record else { return Ok(Change::Unchanged(())) };
         let (containers, network) =
-            tokio::join!(self.stop_containers(id), self.disconnect(&record));
+            tokio::join!(self.stop_containers(id, patience), self.disconnect(&record));
         containers?;
         network?;
         self.release(record).await?;
         Ok(Change::Made(()))
     }
 
-    async fn stop_containers(&self, id: &SandboxId) -> Result<(), SandboxError> {
+    async fn stop_containers(
+        &self,
+        id: &SandboxId,
+        patience: Option<Duration>,
+    ) -> Result<(), SandboxError> {
         let records = self.records.containers_of(id);
-        let stops = records.iter().map(|record| async {
-            let patience = self.settings.stop_patience;
+        let patience = before_kill(self.settings.stop_patience, patience);
+        let stops = records.iter().map(|record| async move {
             let stopped = self.containers.stop(record.id.as_str(), patience).await;
             stopped.map_err(|source| SandboxError::Container { id: record.id.to_string(), source })
         });
@@ -140,5 +154,26 @@ impl Parts {
             record.infra = None;
         })?;
         Ok(())
+    }
+}
+
+/// How long containers may take to end by themselves.
+fn before_kill(usual: Duration, caller: Option<Duration>) -> Duration {
+    caller.map_or(usual, |caller| usual.min(caller.saturating_sub(REST.min(caller / 2))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_are_killed_before_the_caller_goes() {
+        let usual = Duration::from_secs(10);
+        for (caller, expected) in
+            [(None, 10_000), (Some(119_500), 10_000), (Some(4_000), 3_000), (Some(1_800), 900)]
+        {
+            let caller = caller.map(Duration::from_millis);
+            assert_eq!(before_kill(usual, caller), Duration::from_millis(expected), "{caller:?}");
+        }
     }
 }
