@@ -25,11 +25,15 @@ if [ -z "${PACKAGES_TREE:-}" ] && [ ! -e "$dir/tree.done" ]; then
 fi
 
 packaging/build.sh deb rpm "$@"
-if [ $# = 0 ]; then
-  # What was just built for the package is what the other scripts take.
-  install -D "target/$(uname -m)-unknown-linux-gnu/release/crio" target/release/crio
-fi
-tests/packages/older.sh "$dir/older"
+program=target/release/crio
+[ $# -gt 0 ] || program=target/$(uname -m)-unknown-linux-gnu/release/crio
+tests/packages/older.sh "$dir/older" "$program"
+
+echo "the check of a program:"
+for wrong in "arm64 $program" 'amd64 /bin/ls'; do
+  # shellcheck disable=SC2086
+  ! packaging/check.sh $wrong || { echo "  FAILED: $wrong is fit for a package" >&2; exit 1; }
+done
 
 for arch in amd64 arm64; do
   machine=x86_64
