@@ -75,7 +75,12 @@ END
     sed -e '/^#READY#$/{r packaging/scriptlets/ready.sh' -e 'd}' \
       -e '/^#AWAY#$/{r packaging/scriptlets/away.sh' -e 'd}' "packaging/deb/$script" >"$out/scripts/$script"
   done
-  cargo deb --no-build --no-strip --target "$TARGET" --deb-version "$version-1" --output "target/crioxide_$arch.deb"
+  # cargo-deb asks this program what ours needs. Debian's answers for another architecture from cross compilers'
+  # packages, with names and versions that no node has; it is in the program itself.
+  mkdir -p "$out/bin"
+  printf '#!/bin/sh\necho "shlibs:Depends=libc6 (>= %s)"\n' "$(packaging/check.sh "$arch" "$program" --libc)" >"$out/bin/dpkg-shlibdeps"
+  chmod 0755 "$out/bin/dpkg-shlibdeps"
+  PATH="$PWD/$out/bin:$PATH" cargo deb --no-build --no-strip --target "$TARGET" --deb-version "$version-1" --output "target/crioxide_$arch.deb"
 }
 
 # The licence of the program and of every library in it, as one SPDX expression.

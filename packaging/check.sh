@@ -1,8 +1,8 @@
 #!/bin/bash
-# Fails unless a program is fit for a package: check.sh amd64|arm64 PROGRAM
+# Fails unless a program is fit for a package: check.sh amd64|arm64 PROGRAM [--libc]
 #
 # For the right machine, position independent, with relocations that are read-only before main, a stack that is not
-# executable, and no symbols. Prints its size and the oldest C library it runs with.
+# executable, and no symbols. Prints its size and the oldest C library it runs with; or that library's version alone.
 set -euo pipefail
 arch=$1 program=$2
 fail() { echo "check.sh: $program: $1" >&2; exit 1; }
@@ -23,4 +23,8 @@ grep -Eq 'GNU_STACK .* RW +0' <<<"$segments" || fail "has an executable stack"
 ! grep -Eq ' \.(symtab|debug_[a-z]+) ' <<<"$sections" || fail "has symbols (not stripped)"
 
 glibc=$(readelf -VW "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
+if [ "${3:-}" = --libc ]; then
+  echo "${glibc#GLIBC_}"
+  exit
+fi
 printf '%s: %s bytes, %s, stripped, PIE, full RELRO, needs %s\n' "$program" "$(stat -c %s "$program")" "$arch" "${glibc/_/ }"

@@ -11,7 +11,6 @@ need readelf binutils
 need go-md2man go-md2man
 need jq jq
 [[ $kinds != *" rpm "* ]] || need rpmbuild rpm
-[[ $kinds != *" deb "* ]] || need dpkg-shlibdeps dpkg-dev
 if [ "$arch" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
   need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
   rustup target add aarch64-unknown-linux-gnu
