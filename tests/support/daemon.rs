@@ -388,12 +388,17 @@ impl Daemon {
 
     /// Ends it, and says that its pods, which the story has removed, left nothing.
     pub(crate) async fn finish(mut self) {
-        // A process that was killed may still be on its way out.
+        // A process that was killed may still be on its way out. And a daemon that has just started
+        // runs a dozen programs, each of which has the daemon's command line until it begins: the
+        // look that found nothing is the one that counts, not another one after it.
         let end = Instant::now() + Duration::from_secs(3);
-        while !self.leftovers().is_empty() && Instant::now() < end {
+        let mut left = self.leftovers();
+        while !left.is_empty() && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            left = self.leftovers();
         }
-        let left = self.leftovers();
+        let left: Vec<_> =
+            left.iter().map(|line| format!("{line}{}", leftovers::condition(line))).collect();
         assert!(left.is_empty(), "left behind:\n{}\n{}", left.join("\n"), self.log_end());
         if self.process.is_some() {
             self.stop().await;

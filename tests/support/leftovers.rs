@@ -86,6 +86,20 @@ pub(crate) fn remove(directory: &Path, token: &str) {
     }
 }
 
+/// What a process of [`found`] is doing now, for whoever wonders why it is there: its state, where
+/// it waits in the kernel, its parent and its name. Nothing for what is no process.
+pub(crate) fn condition(line: &str) -> String {
+    let Some(pid) = line.strip_prefix("process ").and_then(|rest| rest.split(' ').next()) else {
+        return String::new();
+    };
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let status = read("status");
+    let wanted = ["Name:", "State:", "PPid:", "Threads:"];
+    let fields = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+    let fields: Vec<_> = fields.map(|line| line.replace('\t', " ")).collect();
+    format!(" [{}; waits in {:?}]", fields.join(", "), read("wchan"))
+}
+
 /// The processes that name the directory, or are in the story's cgroups; zombies are gone already.
 fn processes(directory: &Path, token: &str) -> Vec<(i32, String)> {
     let within = format!("{}/", directory.display());
