@@ -12,21 +12,10 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# shellcheck source=tests/vm/service.sh
-. "$here/service.sh"
 # shellcheck source=tests/vm/play.sh
 . "$here/play.sh"
-if [ "${1:-}" != --inside ]; then
-  [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  play_there "$0" "${MANAGERS:-systemd cgroupfs}" -- "$@"
-  exit
-fi
-MANAGERS=$2
-
-ROOT=/sys/fs/cgroup
-WORK=$(mktemp -d)
+begin "$@"
 MEGABYTE=1048576
-export PATH=$here:$PATH
 
 # limit ID FILE: what the kernel has of a container
 limit() { cat "$ROOT$UNDER/crio-$1$END/$2"; }
@@ -191,6 +180,23 @@ others() {
   refused "limits of no container" "*NotFound*" update "$(printf 'f%.0s' {1..64})" '{"cpu_shares": 100}'
 }
 
+# hierarchy POD: who may make cgroups below its own
+hierarchy() {
+  local id pod word='mkdir /sys/fs/cgroup/below && echo made'
+  id=$(run own pod "$1" '{}' sleep 10000)
+  refused "a container cannot write its own cgroup" '*ead-only*' cri exec --sync "$id" sh -c "$word"
+  cri rm -f "$id" >/dev/null
+  pod_config writes "$PARENT"
+  jq '.annotations = {"cgroup2-mount-hierarchy-rw.crio.io": "true"}' "$WORK/writes.json" >"$WORK/wished.json"
+  mv "$WORK/wished.json" "$WORK/writes.json"
+  pod=$(cri runp "$WORK/writes.json")
+  id=$(run below writes "$pod" '{}' sleep 10000)
+  is "it can where the pod wishes it" made "$(cri exec --sync "$id" sh -c "$word")"
+  is "below its own" y "$([ -d "$ROOT$UNDER/crio-$id$END/below" ] && echo y)"
+  cri rmp -f "$pod" >/dev/null
+  is "nothing is left of it" "" "$(find "$ROOT$UNDER" -name "*$id*")"
+}
+
 # phase MANAGER: all of it with one cgroup manager
 phase() {
   MANAGER=$1
@@ -208,6 +214,7 @@ phase() {
   out_of_memory "$pod"
   throughput "$pod"
   others "$pod"
+  hierarchy "$pod"
   cri rmp -f "$pod" >/dev/null
   service_end || BAD=1
 }
@@ -216,7 +223,8 @@ trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$WORK"' EXIT
 [ -e $ROOT/cgroup.controllers ] || { echo "limits: this machine has no cgroup v2" >&2; exit 1; }
 swap_space
 mkdir -p /etc/crio/crio.conf.d
-printf '[crio.runtime]\npids_limit = 99\ndefault_ulimits = ["nofile=300:400"]\n' >/etc/crio/crio.conf.d/20-limits.conf
+printf '[crio.runtime]\npids_limit = 99\ndefault_ulimits = ["nofile=300:400"]\n
+[crio.runtime.runtimes.runc]\nallowed_annotations = ["cgroup2-mount-hierarchy-rw.crio.io"]\n' >/etc/crio/crio.conf.d/20-limits.conf
 for manager in $MANAGERS; do
   phase "$manager"
 done

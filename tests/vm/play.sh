@@ -1,6 +1,22 @@
 # shellcheck shell=bash
 # What the scripts that play stories in a machine have in common: how one goes there, what is to be so there, and
-# where it ended if it did not come to its end. To be sourced.
+# where it ended if it did not come to its end. To be sourced by a script that has set `here`, the directory it is in.
+
+# shellcheck source=tests/vm/service.sh
+. "$here/service.sh"
+
+# begin ARG...: what every script begins with, with its own arguments. Outside of a machine it goes into one, and that
+# is all; inside it has MANAGERS to play with, the cgroups' ROOT, and WORK, a directory of its own.
+begin() {
+  if [ "${1:-}" != --inside ]; then
+    [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
+    play_there "$0" "${MANAGERS:-systemd cgroupfs}" -- "$@"
+    exit
+  fi
+  MANAGERS=$2 ROOT=/sys/fs/cgroup
+  WORK=$(mktemp -d)
+  export PATH=$here:$PATH
+}
 
 # play_there SCRIPT [ARG...] -- RUN [ARG...]: copies the daemon and the script into a machine, and calls it there
 play_there() {

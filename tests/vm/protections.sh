@@ -12,18 +12,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# shellcheck source=tests/vm/service.sh
-. "$here/service.sh"
 # shellcheck source=tests/vm/play.sh
 . "$here/play.sh"
-if [ "${1:-}" != --inside ]; then
-  [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  play_there "$0" -- "$@"
-  exit
-fi
-
-export PATH=$here:$PATH
-WORK=$(mktemp -d)
+begin "$@"
 
 # pod NAME [JSON]: runs a pod with this security context, prints its id
 pod() {
@@ -113,6 +104,29 @@ apparmor() {
 file_label() { stat -c %C "$1"; }
 level() { cut -d: -f4- <<<"$1"; }
 
+# artifact: puts one into the store as other tools do, vm.test/artifact:1 with a file; ARTIFACT is its blob
+artifact() {
+  local store=/var/lib/containers/storage/artifacts blobs layer config manifest
+  blobs=$store/blobs/sha256
+  mkdir -p $blobs
+  put() { sha256sum | cut -c1-64; }
+  layer=$(printf bytes | put) config=$(printf '{}' | put)
+  ARTIFACT=$blobs/$layer
+  printf bytes >"$ARTIFACT"
+  printf '{}' >"$blobs/$config"
+  jq -cjn --arg layer "sha256:$layer" --arg config "sha256:$config" '{schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
+    artifactType: "application/vnd.vm", config: {mediaType: "application/vnd.oci.empty.v1+json", digest: $config, size: 2},
+    layers: [{mediaType: "application/octet-stream", digest: $layer, size: 5, annotations: {"org.opencontainers.image.title": "file"}}]}' >"$WORK/manifest"
+  manifest=$(put <"$WORK/manifest")
+  cp "$WORK/manifest" "$blobs/$manifest"
+  jq -n --arg digest "sha256:$manifest" --argjson size "$(stat -c %s "$WORK/manifest")" '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+    manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $digest, size: $size,
+      annotations: {"org.opencontainers.image.ref.name": "vm.test/artifact:1"}}]}' >$store/index.json
+  echo '{"imageLayoutVersion":"1.0.0"}' >$store/oci-layout
+  # As files are that a daemon makes which is not confined by its domain.
+  chcon -t var_lib_t "$ARTIFACT"
+}
+
 selinux() {
   # Where the kubelet has them: the daemon may not look everywhere.
   local one two id a b root=/var/lib/kubelet/pods/vm volume=/var/lib/kubelet/pods/vm/volume
@@ -151,6 +165,13 @@ selinux() {
     create etc one "$one" '{}' '{"mounts": [{"host_path": "/etc", "container_path": "/e", "selinux_relabel": true}]}'
   create spc two "$two" '{"selinux_options": {"type": "spc_t"}}' "$mount" >/dev/null
   like "for a free container a volume stays" "*:container_file_t:$(level "$a")" "$(file_label "$volume/sub/deep/file")"
+
+  # An artifact is one file for all who mount it, and no pod's own.
+  artifact
+  mount='{"mounts": [{"image": {"image": "vm.test/artifact:1"}, "container_path": "/model", "readonly": true, "selinux_relabel": true}]}'
+  is "a pod reads an artifact's file" bytes "$(cri exec --sync "$(run reads one "$one" '{}' "$mount")" cat /model/file)"
+  is "so does another" bytes "$(cri exec --sync "$(run reads two "$two" '{}' "$mount")" cat /model/file)"
+  like "it has the label of an image's files" '*:container_ro_file_t:s0' "$(file_label "$ARTIFACT")"
 
   id=$(run options two "$two" '{"selinux_options": {"level": "s0:c9,c8"}}')
   like "a level of its own" 'system_u:system_r:container_t:s0:c8,c9' "$(label "$id")"

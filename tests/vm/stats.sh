@@ -12,21 +12,10 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# shellcheck source=tests/vm/service.sh
-. "$here/service.sh"
 # shellcheck source=tests/vm/play.sh
 . "$here/play.sh"
-if [ "${1:-}" != --inside ]; then
-  [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  play_there "$0" "${MANAGERS:-systemd cgroupfs}" -- "$@"
-  exit
-fi
-MANAGERS=$2
-
-ROOT=/sys/fs/cgroup
-WORK=$(mktemp -d)
+begin "$@"
 MEGABYTE=1048576
-export PATH=$here:$PATH
 
 # kernel FILE CGROUP [KEY]: a figure of the kernel's, as a number
 kernel() {

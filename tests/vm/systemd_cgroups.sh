@@ -13,22 +13,11 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 
-# shellcheck source=tests/vm/service.sh
-. "$here/service.sh"
 # shellcheck source=tests/vm/play.sh
 . "$here/play.sh"
-if [ "${1:-}" != --inside ]; then
-  [ $# -gt 0 ] || { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-  play_there "$0" "${MANAGERS:-systemd cgroupfs}" -- "$@"
-  exit
-fi
-MANAGERS=$2
-
-ROOT=/sys/fs/cgroup
+begin "$@"
 V=1
 [ ! -e $ROOT/cgroup.controllers ] || V=2
-WORK=$(mktemp -d)
-export PATH=$here:$PATH
 
 # in_cgroup PID: the cgroup of a process in the hierarchy with the controllers
 in_cgroup() {
