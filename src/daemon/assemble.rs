@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -27,6 +28,7 @@ use crate::image::Verifier;
 use crate::judge::Finder;
 use crate::judge::Judge;
 use crate::judge::Settings;
+use crate::judge::Remembering;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::registry::Registry;
@@ -42,6 +44,10 @@ use crate::storage::Store;
 const WAITING_EXITS: usize = 1024;
 
 /// The parts of a daemon.
+/// For how long "the registry has no signatures" is taken for true: the kubelet tries a container
+/// that is refused again within seconds, for as long as it is there.
+const ABSENT: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) store: Store,
@@ -146,7 +152,7 @@ fn look_up(
 fn finder(config: &Config, verifier: &Verifier) -> Option<Arc<dyn Finder>> {
     match config.image.on_missing_evidence {
         MissingEvidence::Refuse => None,
-        MissingEvidence::Fetch => Some(Arc::new(verifier.clone())),
+        MissingEvidence::Fetch => Some(Arc::new(Remembering::new(verifier.clone(), ABSENT))),
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Not here: how evidence is found in a registry (`image::evidence`).
 
+mod absence;
 mod account;
 mod cache;
 mod case;
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use crate::judge::absence::Remembering;
 pub use crate::judge::case::Case;
 pub use crate::judge::error::JudgeError;
 pub use crate::judge::finder::FindError;

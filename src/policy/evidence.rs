@@ -54,7 +54,7 @@ pub enum Attestation {
 }
 
 /// What must be looked for before an image can be judged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
     /// OpenPGP signatures.
     pub openpgp: bool,

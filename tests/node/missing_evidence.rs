@@ -100,15 +100,24 @@ fn evidence_of_a_loaded_image_is_fetched_where_that_is_wanted_and_kept() {
         daemon.restart().await;
         let mut client = daemon.client().await;
         scene.load(&daemon);
-        // Nobody signed it; and a registry that cannot be asked is no registry without signatures.
-        let text = refused(scene.create(&mut client, "unsigned").await, Code::Unknown);
-        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
-        scene.sign();
+        // A registry that cannot be asked is no registry without signatures.
         scene.registry.fail(".sig", Fault::Status(403, "{}".to_owned()), 100);
         let text = refused(scene.create(&mut client, "asked").await, Code::Unknown);
         assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
         assert!(text.contains("cannot be looked up"), "{text}");
         scene.registry.behave();
+        // That nobody signed it is an answer, and is not asked for at every try.
+        let text = refused(scene.create(&mut client, "unsigned").await, Code::Unknown);
+        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
+        assert!(!text.contains("cannot be looked up"), "{text}");
+        let asked = scene.registry.seen().len();
+        for name in ["again", "and-again"] {
+            refused(scene.create(&mut client, name).await, Code::Unknown);
+        }
+        assert_eq!(scene.registry.seen().len(), asked);
+        scene.sign();
+        daemon.restart().await;
+        let mut client = daemon.client().await;
         scene.create(&mut client, "found").await.unwrap();
         // It was kept: the registry is not needed any more, nor asked.
         scene.registry.fail("/v2/", Fault::Status(503, String::new()), 10_000);
