@@ -105,6 +105,11 @@ pub struct Settings {
     pub absent_mount_sources_to_reject: Vec<PathBuf>,
 }
 
+    /// Where the node's root is, for the sources of mounts; `None` is `/`.
+    pub bind_mount_prefix: Option<PathBuf>,
+    /// The SELinux label of files that every container may read and none may write, where the policy
+    /// has one.
+    pub shared_label: Option<String>,
 impl Settings {
     /// The annotations of pods that have an effect with this runtime handler.
     fn allowed_annotations(&self, handler: &str) -> &[String] {

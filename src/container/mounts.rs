@@ -16,6 +16,7 @@ use crate::artifacts::MountFile;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
 use crate::container::judged::Asker;
+use crate::container::labels;
 use crate::model::container::ImageChoice;
 use crate::model::container::Mount;
 use crate::model::ids::ContainerId;
@@ -58,7 +59,11 @@ impl Parts {
         let mut found = Found { resolved: Vec::new(), recorded: requested.to_vec() };
         for (mount, recorded) in requested.iter().zip(&mut found.recorded) {
             let Some(image) = &mount.image else {
-                let source = host_path(mount, &self.settings.absent_mount_sources_to_reject)?;
+                let to_reject = &self.settings.absent_mount_sources_to_reject;
+                let source = match &self.settings.bind_mount_prefix {
+                    Some(prefix) => path_below(prefix, mount, to_reject)?,
+                    None => host_path(mount, to_reject)?,
+                };
                 found.resolved.push(ResolvedMount {
                     mount,
                     target: None,
@@ -99,6 +104,11 @@ impl Parts {
             }
             self.artifacts.hold(&artifact.digest, id.as_str())?;
             let files = self.artifacts.files(artifact, &sub_path.to_string_lossy())?;
+            if !artifact.read_only {
+                // One file is mounted for many: it gets no pod's label, but that of an image's files.
+                let paths = files.iter().map(|file| file.source.as_path());
+                labels::label(paths, self.settings.shared_label.as_deref())?;
+            }
             let below = mount.container_path.trim_end_matches('/');
             let place = |file: MountFile| (Some(format!("{below}/{}", file.name)), file.source);
             return Ok(Volume { image_ref, places: files.into_iter().map(place).collect() });
@@ -154,6 +164,37 @@ fn host_path(mount: &Mount, to_reject: &[PathBuf]) -> Result<PathBuf, ContainerE
         other => other,
     };
     source.map_err(failed("find the mount source", asked))
+}
+
+/// The same with all paths of the node below a prefix, where its root may be mounted. Links are
+/// resolved with the prefix as the root.
+fn path_below(
+    prefix: &Path,
+    mount: &Mount,
+    to_reject: &[PathBuf],
+) -> Result<PathBuf, ContainerError> {
+    let inside: PathBuf =
+        Path::new(&mount.host_path).components().skip_while(|part| !is_name(*part)).collect();
+    let asked = prefix.join(&inside);
+    let root = Directory::open(prefix).map_err(failed("open bind_mount_prefix", prefix))?;
+    let path = Path::new("/").join(&inside);
+    let path = path.as_os_str().as_encoded_bytes();
+    let found = match root.find_on_node(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if to_reject.contains(&asked) {
+                return Err(ContainerError::AbsentSource(asked));
+            }
+            root.make_in_root(&inside, 0o755, 0, 0)
+                .map_err(failed("create the mount source", &asked))?;
+            root.find_on_node(path)
+        }
+        other => other,
+    };
+    found.map_err(failed("find the mount source", &asked))
+}
+
+fn is_name(part: Component<'_>) -> bool {
+    matches!(part, Component::Normal(_))
 }
 
 /// How the mount that holds `path` propagates: the one with the longest mount point above it.
@@ -223,6 +264,38 @@ mod tests {
         assert!(!directory.path().join("hostname").exists());
         std::os::unix::fs::symlink("a/b", directory.path().join("link")).unwrap();
         assert_eq!(host_path(&at("link"), &[]).unwrap(), found);
+    }
+
+    #[test]
+    fn below_a_prefix_no_link_leads_onto_the_node_and_what_is_missing_is_made_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = directory.path().canonicalize().unwrap();
+        let at = |path: &str| Mount { host_path: path.to_owned(), ..Mount::default() };
+        for path in ["etc", "data"] {
+            std::fs::create_dir(prefix.join(path)).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc", prefix.join("link")).unwrap();
+        std::os::unix::fs::symlink("../../../etc", prefix.join("data/up")).unwrap();
+        for (path, expected) in [
+            ("/", ""),
+            ("/etc", "etc"),
+            ("/link", "etc"),
+            ("/data/up", "etc"),
+            ("/data/new/deep", "data/new/deep"),
+            ("/link/made", "etc/made"),
+        ] {
+            let found = path_below(&prefix, &at(path), &[]).unwrap();
+            assert_eq!(found, prefix.join(expected), "{path}");
+            assert!(found.is_dir());
+        }
+        assert!(!Path::new("/etc/made").exists());
+        let rejected = [prefix.join("etc/hostname")];
+        let absent = path_below(&prefix, &at("/etc/hostname"), &rejected);
+        assert!(matches!(absent, Err(ContainerError::AbsentSource(_))));
+        // A socket is as good as a file, as without a prefix.
+        let _socket = std::os::unix::net::UnixListener::bind(prefix.join("data/s")).unwrap();
+        assert_eq!(path_below(&prefix, &at("/data/s"), &[]).unwrap(), prefix.join("data/s"));
+        assert!(path_below(&prefix.join("none"), &at("/data"), &[]).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::spec::facts::HandlerFacts;
 use crate::spec::facts::HostFacts;
 use crate::spec::process::Ulimit;
 use crate::spec::seccomp::Profile;
+use crate::spec::selinux::Contexts;
 use crate::state;
 use crate::storage;
 use crate::streaming;
@@ -274,6 +275,7 @@ pub(super) fn container(
     handlers: BTreeMap<String, HandlerFacts>,
     host: HostFacts,
     apparmor: Apparmor,
+    selinux: Option<&Contexts>,
 ) -> Result<container::Settings, DaemonError> {
     Ok(container::Settings {
         log_dir: config.root.log_dir.clone(),
@@ -299,6 +301,8 @@ pub(super) fn container(
         hooks_dirs: config.runtime.hooks_dir.clone(),
         cdi_spec_dirs: config.runtime.cdi_spec_dirs.clone(),
         absent_mount_sources_to_reject: config.runtime.absent_mount_sources_to_reject.clone(),
+        bind_mount_prefix: config.runtime.bind_mount_prefix.clone(),
+        shared_label: selinux.and_then(Contexts::shared).map(str::to_owned),
     })
 }
 

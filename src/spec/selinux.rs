@@ -27,6 +27,7 @@ const PAIRS: u32 = CATEGORIES * (CATEGORIES - 1) / 2;
 pub struct Contexts {
     process: String,
     file: String,
+    shared: Option<String>,
 }
 
 impl Contexts {
@@ -40,7 +41,14 @@ impl Contexts {
             let value = value.trim().trim_matches('"');
             (value.split(':').count() >= 3).then(|| value.to_owned())
         };
-        Some(Self { process: value("process")?, file: value("file")? })
+        let shared = value("ro_file");
+        Some(Self { process: value("process")?, file: value("file")?, shared })
+    }
+
+    /// The label of files that every container may read and none may write, as those of images.
+    #[must_use]
+    pub fn shared(&self) -> Option<&str> {
+        self.shared.as_deref()
     }
 
     /// The labels of a pod with this level, changed as it asks.
@@ -201,7 +209,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = "# of the policy\nprocess = \"system_u:system_r:container_t:s0\"\n\
-                        content = \"x:y:z:s0\"\nfile=\"system_u:object_r:container_file_t:s0\"\n";
+                        content = \"x:y:z:s0\"\nro_file = \"u:r:ro:s0\"\nfile=\"system_u:object_r:container_file_t:s0\"\n";
 
     fn options(user: &str, kind: &str, level: &str) -> SelinuxOptions {
         SelinuxOptions {
@@ -239,7 +247,9 @@ mod tests {
             let found = contexts.of_sandbox("s0:c1,c2", asked.as_ref()).unwrap();
             assert_eq!((found.process.as_str(), found.mount.as_str()), (process, mount));
         }
+        assert_eq!(contexts.shared(), Some("u:r:ro:s0"));
         let without_levels = Contexts::parse("process = \"u:r:t\"\nfile = \"u:o:f\"").unwrap();
+        assert_eq!(without_levels.shared(), None);
         assert_eq!(without_levels.of_sandbox("s0:c1,c2", None).unwrap().process, "u:r:t");
         for text in ["", "process = \"u:r:t\"", "process = \"\"\nfile = \"u:o:f\""] {
             assert_eq!(Contexts::parse(text), None, "{text:?}");

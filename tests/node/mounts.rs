@@ -341,3 +341,31 @@ fn volumes_in_memory_and_of_huge_pages_are_what_they_are_inside() {
         daemon
     });
 }
+
+#[test]
+fn below_a_prefix_lies_the_node_and_no_link_leads_out_of_it() {
+    let prepare = |daemon: &mut Daemon| {
+        let prefix = daemon.path("node");
+        std::fs::create_dir_all(prefix.join("data")).unwrap();
+        std::fs::create_dir_all(prefix.join("etc")).unwrap();
+        daemon.write("node/data/file", "below");
+        daemon.write("node/etc/hostname", "of the prefix");
+        std::os::unix::fs::symlink("/etc", prefix.join("link")).unwrap();
+        daemon.config(&format!("[crio.runtime]\nbind_mount_prefix = {prefix:?}\n"));
+    };
+    scene::prepared(&[], prepare, |daemon, mut client| async move {
+        let pod = client.pod("shop");
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        let mounts = vec![
+            bind("/below", Path::new("/data")),
+            bind("/linked", Path::new("/link")),
+            bind("/made", Path::new("/new/deep")),
+        ];
+        let id = client.run(&pod_id, &pod, &with(&client, mounts)).await.unwrap();
+        let told = said(&mut client, &id, "cat /below/file /linked/hostname; ls /made").await;
+        assert_eq!(told, "belowof the prefix");
+        assert!(daemon.path("node/new/deep").is_dir() && !Path::new("/new").exists());
+        client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}

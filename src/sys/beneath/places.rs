@@ -7,7 +7,9 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use rustix::fs::FileType;
+use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
 use rustix::io::Errno;
 
 use crate::sys::beneath::Directory;
@@ -34,6 +36,26 @@ impl Directory {
             return Err(Errno::XDEV.into());
         }
         Ok(found)
+    }
+
+    /// Where a path of the node leads that is meant to lie below this directory, as which a node's
+    /// root may be mounted: whatever stands there, on whichever mount. No link leads out.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn find_on_node(&self, path: &[u8]) -> io::Result<PathBuf> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let mut tries = 0;
+        let found = loop {
+            match rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
+                // As when something is renamed while the kernel resolves `..`.
+                Err(Errno::AGAIN) if tries < 32 => tries += 1,
+                other => break other?,
+            }
+        };
+        std::fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))
     }
 
     /// Makes the directory at `path`, a path of plain names, and those above it where they are
