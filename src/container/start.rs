@@ -1,4 +1,9 @@
 //! Starts a created container.
+//!
+//! One whose start fails has ended, with the reason in its status, and stays until it is removed.
+//! CRI-O removes it at once. But the kubelet backs off only from a container that it sees as ended
+//! (`doBackOff`), and runs one that it does not see again whatever the pod's restart policy says
+//! (`ShouldContainerBeRestarted`): a job whose command does not exist would never fail.
 
 use std::sync::Arc;
 
