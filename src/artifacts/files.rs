@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use crate::artifacts::Artifact;
 use crate::artifacts::Artifacts;
 use crate::artifacts::error::ArtifactError;
+use crate::artifacts::failed;
 use crate::artifacts::layout::Layout;
 use crate::oci::descriptor::Descriptor;
+use crate::sys::files;
+use crate::sys::files::Links;
 
 /// The annotations with a layer's name: that of the image format, and that of model packages.
 const TITLES: [&str; 2] = ["org.opencontainers.image.title", "org.cnai.model.filepath"];
@@ -48,6 +51,29 @@ impl Artifacts {
             }
         }
         Ok(files)
+    }
+}
+
+impl Artifacts {
+    /// The bytes of one layer of an artifact, at most `limit` of them, and the very ones that its
+    /// manifest names.
+    ///
+    /// # Errors
+    ///
+    /// [`ArtifactError::Io`], and [`ArtifactError::Blob`] where the bytes are others.
+    pub fn read(
+        &self,
+        artifact: &Artifact,
+        layer: &Descriptor,
+        limit: u64,
+    ) -> Result<Vec<u8>, ArtifactError> {
+        let path = Layout::new(artifact.layout.clone()).blob(&layer.digest);
+        let bytes = files::read(&path, limit, Links::Refuse).map_err(failed("read", &path))?;
+        if !layer.digest.matches(&bytes) {
+            let fault = "it was changed on disk; remove the artifact and pull again".to_owned();
+            return Err(ArtifactError::Blob { digest: layer.digest.clone(), fault });
+        }
+        Ok(bytes)
     }
 }
 

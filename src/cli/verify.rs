@@ -23,6 +23,7 @@ use crate::daemon::offline;
 use crate::failure::chain;
 use crate::image::Credentials;
 use crate::image::PullRequest;
+use crate::image::Wanted;
 use crate::model::names::SandboxMetadata;
 use crate::policy::Outcome;
 use crate::policy::Verdict;
@@ -110,6 +111,7 @@ pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, Cli
             image: image.clone(),
             credentials: Credentials::None,
             pod: pod.clone(),
+            wanted: Wanted::Any,
         })
         .collect();
     let verdicts = offline::wait_for(futures_util::future::join_all(

@@ -27,6 +27,7 @@ use crate::container::judged::Judged;
 use crate::container::labels;
 use crate::container::now;
 use crate::container::pod_facts::PodFacts;
+use crate::container::seccomp_artifact::ArtifactProfile;
 use crate::container::secrets;
 use crate::container::target::Target;
 use crate::container::volumes;
@@ -284,7 +285,10 @@ impl Parts {
         draft.stage.is("container image check");
         let (parts, choice) = (Arc::clone(self), draft.config.image.clone());
         let asker = draft.asker(Event::Create);
-        let judged = blocking(move || parts.judged_image(&choice, &asker)).await?;
+        let mut judged = blocking(move || parts.judged_image(&choice, &asker)).await?;
+        let asker = draft.asker(Event::Seccomp);
+        judged.profile =
+            self.artifact_profile(&draft.config, &draft.sandbox, &judged, asker).await?;
 
         let (store, id) = (self.store.clone(), draft.id.clone());
         let new = NewContainer {
@@ -442,6 +446,7 @@ impl Parts {
             hooks: found.hooks,
             cdi: &found.devices.edits,
             seccomp_profile: facts::seccomp_profile(&config.security.seccomp)?.as_deref(),
+            seccomp_artifact: judged.profile.as_ref().map(ArtifactProfile::parts),
             files: found.files,
             cgroups_path: &self.runtime.cgroups_path(&sandbox.config.cgroup_parent, &draft.id)?,
             target_pid: found.target.map(Target::path).as_deref(),

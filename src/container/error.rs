@@ -71,6 +71,25 @@ pub enum ContainerError {
          daemon, or set on_missing_evidence = \"fetch\" in [crio.image]"
     )]
     NoEvidence(Box<ContainerError>),
+    /// The artifact with the seccomp profile cannot be used.
+    #[error("the seccomp profile {reference:?}, which an annotation asks for")]
+    Profile {
+        /// As the annotation has it.
+        reference: String,
+        /// Why.
+        source: Box<ContainerError>,
+    },
+    /// It cannot be brought here.
+    #[error("cannot pull it")]
+    ProfilePull {
+        /// What it comes to.
+        kind: Kind,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is something else.
+    #[error("it cannot be used: {0}")]
+    NoProfile(String),
     /// It cannot be told whether anything vouches for it.
     #[error("the signatures of {image} are not on this node and cannot be looked up")]
     EvidenceNotFound {
@@ -273,7 +292,9 @@ impl Classify for ContainerError {
             Self::OtherImage { .. } | Self::NoEvidence(_) | Self::EvidenceNotFound { .. } => {
                 Kind::Refused
             }
-            Self::TargetElsewhere { .. } => Kind::InvalidRequest,
+            Self::TargetElsewhere { .. } | Self::NoProfile(_) => Kind::InvalidRequest,
+            Self::Profile { source, .. } => source.kind(),
+            Self::ProfilePull { kind, .. } => *kind,
             Self::Judge(source) => source.kind(),
             Self::File { source, .. } => io_kind(source),
             Self::Spec(source) => source.kind(),

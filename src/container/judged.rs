@@ -5,9 +5,12 @@
 //! the image's own manifest digest and to the name that the pod's user wrote, without network unless
 //! it came without evidence and the administrator wants that looked up.
 
+use std::collections::BTreeMap;
+
 use crate::catalog::ImageInfo;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
+use crate::container::seccomp_artifact::ArtifactProfile;
 use crate::failure::chain;
 use crate::judge;
 use crate::judge::About;
@@ -32,12 +35,16 @@ pub(super) struct Judged {
     pub(super) run: RunConfig,
     /// Its names with digests.
     pub(super) repo_digests: Vec<String>,
+    /// The annotations of its manifest.
+    pub(super) annotations: BTreeMap<String, String>,
+    /// The seccomp profile that it is run under, where that is an artifact.
+    pub(super) profile: Option<ArtifactProfile>,
 }
 
 /// Who wants an image, and what for.
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
-    /// To run it, or to see its files.
+    /// To run it, to see its files, or to be run under it.
     pub(super) event: Event,
     /// The container's pod.
     pub(super) pod: SandboxMetadata,
@@ -65,7 +72,8 @@ impl Parts {
             reference: repo_digests.first().cloned().unwrap_or_else(|| info.id.to_string()),
             allowed: verdict.to_string(),
         };
-        Ok(Judged { image, run: config.run(), repo_digests })
+        let (run, annotations) = (config.run(), info.annotations);
+        Ok(Judged { image, run, repo_digests, annotations, profile: None })
     }
 
     /// The image or artifact that a request means, if the policy of the pod's namespace allows it

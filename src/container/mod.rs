@@ -26,6 +26,7 @@ pub mod pod_facts;
 mod profile;
 mod remove;
 mod reopen_log;
+mod seccomp_artifact;
 mod secrets;
 mod start;
 mod stats;
@@ -44,6 +45,7 @@ use tokio::sync::broadcast;
 pub use error::ContainerError;
 pub use hooks::read as hooks;
 pub use infra::PauseImage;
+pub use seccomp_artifact::ProfileSource;
 pub use stats::ContainerStats;
 pub use stop::Stops;
 
@@ -103,13 +105,13 @@ pub struct Settings {
     pub localtime: Option<PathBuf>,
     /// Sources of mounts that are not made as directories when they are missing.
     pub absent_mount_sources_to_reject: Vec<PathBuf>,
-}
-
     /// Where the node's root is, for the sources of mounts; `None` is `/`.
     pub bind_mount_prefix: Option<PathBuf>,
     /// The SELinux label of files that every container may read and none may write, where the policy
     /// has one.
     pub shared_label: Option<String>,
+}
+
 impl Settings {
     /// The annotations of pods that have an effect with this runtime handler.
     fn allowed_annotations(&self, handler: &str) -> &[String] {
@@ -155,6 +157,8 @@ pub struct Parts {
     pub judge: Judge,
     /// Looks evidence up for what came without; `None` refuses it.
     pub finder: Option<Arc<dyn Finder>>,
+    /// Brings seccomp profiles that are artifacts.
+    pub profiles: Arc<dyn ProfileSource>,
     /// The configuration.
     pub settings: Settings,
     /// Tells those who wait that a container's end was recorded.

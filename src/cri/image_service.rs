@@ -24,6 +24,7 @@ use crate::failure::Kind;
 use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
+use crate::image::Wanted;
 use crate::metrics::Metrics;
 
 /// The image service.
@@ -110,6 +111,7 @@ impl ImageService for ImageDoor {
                 image: subject.clone(),
                 credentials: credentials(request.auth)?,
                 pod: pod.map(image::pod),
+                wanted: Wanted::Any,
             };
             let pulled = self.images.pull(pull).await;
             match &pulled {

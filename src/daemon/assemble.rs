@@ -20,6 +20,7 @@ use crate::cri::node::Node;
 use crate::daemon::error::DaemonError;
 use crate::daemon::host;
 use crate::daemon::pause_image;
+use crate::daemon::profile_source;
 use crate::daemon::protections;
 use crate::daemon::settings;
 use crate::failure::chain;
@@ -27,8 +28,8 @@ use crate::image::Images;
 use crate::image::Verifier;
 use crate::judge::Finder;
 use crate::judge::Judge;
-use crate::judge::Settings;
 use crate::judge::Remembering;
+use crate::judge::Settings;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::registry::Registry;
@@ -43,11 +44,11 @@ use crate::storage::Store;
 /// How many ends of containers may wait to be seen by one who waits.
 const WAITING_EXITS: usize = 1024;
 
-/// The parts of a daemon.
 /// For how long "the registry has no signatures" is taken for true: the kubelet tries a container
 /// that is refused again within seconds, for as long as it is there.
 const ABSENT: Duration = Duration::from_secs(60);
 
+/// The parts of a daemon.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) store: Store,
@@ -89,12 +90,13 @@ pub(super) async fn assemble(
     let recursive_read_only = with_recursive_read_only(&handlers);
     warnings.extend(look_at_hooks(config, &handlers)?);
     let verifier = Verifier::new(registry, judge.clone());
+    let images = Arc::new(images(&store, &artifacts, &catalog, &verifier));
     let containers = Arc::new(Containers::new(container::Parts {
         store: store.clone(),
         records: Arc::clone(&records),
         runtime: runtime.clone(),
         artifacts: artifacts.clone(),
-        catalog: Arc::clone(&catalog),
+        catalog,
         judge,
         finder: finder(config, &verifier),
         profiles: Arc::new(profile_source::Puller(Arc::clone(&images))),
@@ -103,7 +105,6 @@ pub(super) async fn assemble(
         stops: Arc::default(),
         metrics: metrics.clone(),
     }));
-    let images = Arc::new(Images::new(store.clone(), artifacts.clone(), catalog, verifier));
     let sandboxes = Arc::new(Sandboxes::new(sandbox::Parts {
         records: Arc::clone(&records),
         network: Network::new(settings::network(config, store.runroot()))?,
@@ -147,6 +148,16 @@ fn look_up(
     let pinned = settings::pinned(config);
     let catalog = Catalog::new(store.clone(), registry.clone(), artifacts.clone(), pinned);
     Ok((registry, artifacts, Arc::new(catalog)))
+}
+
+/// The use cases on images over these parts, which others work with too.
+fn images(
+    store: &Store,
+    artifacts: &Artifacts,
+    catalog: &Arc<Catalog>,
+    verifier: &Verifier,
+) -> Images {
+    Images::new(store.clone(), artifacts.clone(), Arc::clone(catalog), verifier.clone())
 }
 
 /// Who looks up the evidence of images that came without, if anyone is to.

@@ -9,6 +9,7 @@ mod listen;
 mod metrics;
 pub mod offline;
 mod pause_image;
+mod profile_source;
 mod protections;
 mod reconcile;
 mod serve;

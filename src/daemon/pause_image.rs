@@ -11,6 +11,7 @@ use crate::failure::Classify;
 use crate::image::Credentials;
 use crate::image::Images;
 use crate::image::PullRequest;
+use crate::image::Wanted;
 use crate::model::names::SandboxMetadata;
 use crate::sandbox::PauseSource;
 use crate::sandbox::SandboxError;
@@ -44,6 +45,7 @@ impl PauseSource for Puller {
             image: self.image.clone(),
             credentials: self.credentials.clone(),
             pod: Some(pod.clone()),
+            wanted: Wanted::Any,
         };
         Box::pin(async move {
             let pulled = self.images.pull(request).await;

@@ -65,6 +65,14 @@ pub enum ImageError {
         /// Why.
         fault: String,
     },
+    /// A seccomp profile is wanted, and it is none.
+    #[error("{reference} cannot be used as a seccomp profile: {fault}")]
+    NoProfile {
+        /// Which.
+        reference: String,
+        /// Why.
+        fault: String,
+    },
     /// A layer's bytes are not those that were promised.
     #[error("layer {digest} of {reference}: {fault}")]
     Layer {
@@ -108,7 +116,7 @@ impl Classify for ImageError {
     fn kind(&self) -> Kind {
         match self {
             Self::Name { source, .. } | Self::Registry { source, .. } => source.kind(),
-            Self::Reference(_) => Kind::InvalidRequest,
+            Self::Reference(_) | Self::NoProfile { .. } => Kind::InvalidRequest,
             Self::Document { source, .. } => source.kind(),
             Self::NestedIndex(_) | Self::NotAnImage { .. } => Kind::NotSupported,
             Self::Evidence { .. } => Kind::Refused,

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 pub use error::ImageError;
 pub use pull::PullRequest;
+pub use pull::Wanted;
 pub use verify::Verifier;
 
 pub use crate::registry::Credentials;

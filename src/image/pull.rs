@@ -30,6 +30,7 @@ use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::image_config::ImageConfig;
 use crate::oci::media_type;
 use crate::oci::reference::Reference;
+use crate::oci::seccomp_artifact;
 use crate::policy::Evidence;
 use crate::registry::Credentials;
 use crate::storage::NewImage;
@@ -44,6 +45,18 @@ pub struct PullRequest {
     pub credentials: Credentials,
     /// The pod that it is for; `None` for a pull by hand.
     pub pod: Option<SandboxMetadata>,
+    /// What it may be.
+    pub wanted: Wanted,
+}
+
+/// What a pull may bring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// An image or an artifact.
+    #[default]
+    Any,
+    /// A seccomp profile, of bounded size; anything else is left where it is.
+    SeccompProfile,
 }
 
 /// What makes two pulls the same: one may not use the credentials or the policy of the other.
@@ -52,6 +65,7 @@ pub(super) struct PullKey {
     image: String,
     credentials: Credentials,
     namespace: Option<String>,
+    wanted: Wanted,
 }
 
 impl Images {
@@ -65,6 +79,7 @@ impl Images {
             image: request.image.clone(),
             credentials: request.credentials.clone(),
             namespace: request.pod.as_ref().map(|pod| pod.namespace.clone()),
+            wanted: request.wanted,
         };
         let parts = Arc::clone(&self.parts);
         let work = |_| async move {
@@ -93,6 +108,11 @@ impl Parts {
     async fn pull(self: &Arc<Self>, request: &PullRequest) -> Result<ImageId, ImageError> {
         let Admitted { reference, resolved, evidence, .. } = self.verifier.admit(request).await?;
         // From here on the image is allowed, and only its digest counts.
+        if request.wanted == Wanted::SeccompProfile
+            && let Err(fault) = seccomp_artifact::layer(&resolved.manifest)
+        {
+            return Err(ImageError::NoProfile { reference: reference.to_string(), fault });
+        }
         if artifact::is_artifact(&resolved.manifest) {
             return self.pull_artifact(&reference, resolved, &evidence).await;
         }

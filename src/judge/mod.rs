@@ -90,6 +90,8 @@ pub enum Event {
     Create,
     /// A container is to see its files.
     Volume,
+    /// It is the list of system calls that a container may make.
+    Seccomp,
 }
 
 /// What is asked for, and for whom: the part of a record that is known beforehand.
@@ -115,6 +117,7 @@ impl Event {
             Self::Pull => "pull",
             Self::Create => "create",
             Self::Volume => "volume",
+            Self::Seccomp => "seccomp",
         }
     }
 }

@@ -59,6 +59,14 @@ pub enum SecurityProfile {
     Localhost(String),
 }
 
+impl SecurityProfile {
+    /// Whether it asks for no profile, so that one that comes from elsewhere may be used.
+    #[must_use]
+    pub fn leaves_it_open(&self) -> bool {
+        matches!(self, Self::Unset | Self::Unconfined)
+    }
+}
+
 /// An SELinux label, in its parts; empty parts are chosen by the runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -13,5 +13,6 @@ pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod scope;
+pub mod seccomp_artifact;
 pub mod stored_signature;
 pub mod strict_json;

@@ -62,6 +62,8 @@ pub struct ContainerFacts<'a> {
     pub cdi: &'a [Edits],
     /// The JSON of the requested `Localhost` seccomp profile.
     pub seccomp_profile: Option<&'a [u8]>,
+    /// The seccomp profile that an artifact has: its reference, and its JSON.
+    pub seccomp_artifact: Option<(&'a str, &'a [u8])>,
     /// Files made for this container.
     pub files: MadeFiles<'a>,
     /// The cgroup: `/parent/crio-<id>`, or `parent.slice:crio:<id>` with systemd.

@@ -112,6 +112,23 @@ impl Profile {
         Ok(profile)
     }
 
+    /// Reads a profile that nobody on this node wrote. It may say which calls there are, and
+    /// not whom on this node the runtime is to talk to about them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profile::parse`].
+    pub fn parse_foreign(name: &str, bytes: &[u8]) -> Result<Self, SpecError> {
+        let profile = Self::parse(name, bytes)?;
+        let Document { listener_path, listener_metadata, .. } = &profile.document;
+        for value in [listener_path, listener_metadata] {
+            if !value.is_empty() {
+                return Err(profile.fault("it may not name a listener", value));
+            }
+        }
+        Ok(profile)
+    }
+
     /// The profile that this program carries.
     #[must_use]
     pub fn builtin() -> Self {
@@ -304,6 +321,17 @@ pub(super) fn container(
         return match &facts.defaults.privileged_seccomp {
             Some(profile) if host => filtered(profile, &profile.name),
             _ => Ok(unconfined("Unconfined")),
+        };
+    }
+    if let Some((reference, bytes)) = facts.seccomp_artifact
+        && facts.config.security.seccomp.leaves_it_open()
+    {
+        let profile = Profile::parse_foreign(reference, bytes)?;
+        // As with CRI-O, the path of a profile is empty for one that is no file.
+        return if host {
+            filtered(&profile, "")
+        } else {
+            Err(SpecError::HostLacks { what: "seccomp" })
         };
     }
     match &facts.config.security.seccomp {

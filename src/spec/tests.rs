@@ -137,6 +137,7 @@ impl Fixture {
             hooks: &[],
             cdi: &[],
             seccomp_profile: self.profile.as_deref(),
+            seccomp_artifact: None,
             files: MadeFiles::default(),
             cgroups_path: "/kubepods/crio-a",
             target_pid: None,

@@ -36,6 +36,11 @@ pub const SKIP_RELABEL: Wish = Wish {
     older: "io.kubernetes.cri-o.TrySkipVolumeSELinuxLabel",
 };
 
+/// The reference of an artifact with the seccomp profile of one container (`/NAME`) or of all that
+/// have no other (`/POD`).
+pub const SECCOMP_PROFILE: Wish =
+    Wish { name: "seccomp-profile.crio.io", older: "seccomp-profile.kubernetes.cri-o.io" };
+
 /// What CRI-O knows and this program does not build: allowing it has no effect, and an
 /// administrator who allows it should know.
 pub const NOT_BUILT: [&str; 20] = [
@@ -65,7 +70,7 @@ pub const NOT_BUILT: [&str; 20] = [
 #[must_use]
 pub(super) fn is_known(key: &str) -> bool {
     let of = |name: &str| annotations::is_or_is_of(key, name);
-    let built = [DEVICES, SHM_SIZE, UMASK, CGROUP_WRITABLE, SKIP_RELABEL];
+    let built = [DEVICES, SHM_SIZE, UMASK, CGROUP_WRITABLE, SKIP_RELABEL, SECCOMP_PROFILE];
     built.iter().any(|wish| of(wish.name) || of(wish.older))
         || NOT_BUILT.iter().any(|name| of(name))
 }
@@ -88,6 +93,29 @@ impl Wish {
     pub fn is_true(self, annotations: &BTreeMap<String, String>, allowed: &[String]) -> bool {
         self.of(annotations, allowed) == Some("true")
     }
+}
+
+/// The artifact that a container's seccomp profile is in, if one is wished for: by the pod for this
+/// container, or for all; then by the image, which is judged with its annotations.
+#[must_use]
+pub fn seccomp_artifact<'a>(
+    pod: &'a BTreeMap<String, String>,
+    image: &'a BTreeMap<String, String>,
+    container: &str,
+    allowed: &[String],
+) -> Option<&'a str> {
+    let (pod, image) =
+        (annotations::passed_on(pod, allowed), annotations::passed_on(image, allowed));
+    let own = format!("/{container}");
+    let places =
+        [(&pod, own.as_str()), (&pod, "/POD"), (&image, ""), (&image, &own), (&image, "/POD")];
+    let names = [SECCOMP_PROFILE.name, SECCOMP_PROFILE.older];
+    let mut said = places.into_iter().flat_map(|(map, suffix)| {
+        names
+            .into_iter()
+            .filter_map(move |name| map.get(format!("{name}{suffix}").as_str()).copied())
+    });
+    said.next().filter(|text| !text.is_empty())
 }
 
 /// Reads a umask: up to four octal digits.
@@ -170,6 +198,33 @@ mod tests {
         assert_eq!(of(&["io.kubernetes.cri-o.umask", "umask.crio.io"]), Some("077"));
         assert_eq!(UMASK.of(&map(&[("umask.crio.io", "")]), &names(&["umask.crio.io"])), None);
         assert!(!CGROUP_WRITABLE.is_true(&said, &names(&["umask.crio.io"])));
+    }
+
+    #[test]
+    fn the_nearest_wish_for_a_seccomp_profile_counts() {
+        let (new, old) = (SECCOMP_PROFILE.name, SECCOMP_PROFILE.older);
+        let both = names(&[new, old]);
+        let web = |pod: &[(&str, &str)], image: &[(&str, &str)]| {
+            let (pod, image) = (map(pod), map(image));
+            seccomp_artifact(&pod, &image, "web", &both).map(str::to_owned)
+        };
+        let key = |name: &str, suffix: &str| format!("{name}{suffix}");
+        let (web_new, web_old) = (key(new, "/web"), key(old, "/web"));
+        let (pod_new, other) = (key(new, "/POD"), key(new, "/other"));
+        let image = [(new, "5"), (web_old.as_str(), "6"), (pod_new.as_str(), "7")];
+        let pod = [(web_new.as_str(), "1"), (web_old.as_str(), "2"), (pod_new.as_str(), "3")];
+        for (begin, expected) in [(0, "1"), (1, "2"), (2, "3"), (3, "5")] {
+            let rest = &pod[begin..];
+            assert_eq!(web(rest, &image).as_deref(), Some(expected));
+        }
+        assert_eq!(web(&[], &image[1..]).as_deref(), Some("6"));
+        assert_eq!(web(&[], &image[2..]).as_deref(), Some("7"));
+        // Without a container's name it is nobody's, and an empty one hides those behind it.
+        assert_eq!(web(&[(new, "x"), (&other, "x")], &[]), None);
+        assert_eq!(web(&[(&web_new, "")], &image), None);
+        let (pod, none) = (map(&pod), map(&[]));
+        assert_eq!(seccomp_artifact(&pod, &none, "web", &[]), None);
+        assert_eq!(seccomp_artifact(&pod, &none, "web", &names(&[old])), Some("2"));
     }
 
     #[test]

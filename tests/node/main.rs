@@ -56,6 +56,7 @@ mod races;
 mod restart;
 mod runtime;
 mod scene;
+mod seccomp_artifacts;
 mod security;
 mod shared_store;
 mod spec;

@@ -197,6 +197,7 @@ impl Story {
             hooks: &[],
             cdi: &[],
             seccomp_profile: None,
+            seccomp_artifact: None,
             files: MadeFiles::default(),
             cgroups_path: &cgroup,
             target_pid: None,

@@ -213,6 +213,25 @@ pub(crate) fn artifact_manifest(registry: &TestRegistry, files: &[(&str, &[u8])]
     manifest.to_string().into_bytes()
 }
 
+/// Serves an artifact whose config says what it is, with these layers; gives its manifest's digest.
+pub(crate) fn artifact_of(
+    registry: &TestRegistry,
+    name: &str,
+    media_type: &str,
+    layers: &[&[u8]],
+) -> Digest {
+    let (repository, tag) = name.split_once(':').expect("repository:tag");
+    let layers = layers.iter().map(|bytes| blob(registry, "application/json", bytes.to_vec()));
+    let layers: Vec<Value> = layers.collect();
+    let config = blob(registry, media_type, b"{}".to_vec());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config,
+        "layers": layers,
+    });
+    let manifest = manifest.to_string();
+    registry.put_manifest(repository, Some(tag), media_type::OCI_MANIFEST, manifest)
+}
+
 /// Serves an artifact under a tag, and gives its manifest's digest.
 pub(crate) fn artifact(registry: &TestRegistry, name: &str, files: &[(&str, &[u8])]) -> Digest {
     let (repository, tag) = name.split_once(':').expect("repository:tag");

@@ -108,3 +108,16 @@ fn a_profile_as_found_in_the_field_is_read() {
     assert_eq!(rules(&seccomp, "chmod")[0].errno_ret(), Some(13));
     assert!(rules(&seccomp, "read")[0].args().is_none());
 }
+
+#[test]
+fn a_foreign_profile_names_no_listener_of_the_node() {
+    for text in [
+        r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/run/x"}"#,
+        r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerMetadata":"x"}"#,
+    ] {
+        Profile::parse("/p.json", text.as_bytes()).unwrap();
+        let error = Profile::parse_foreign("q.io/p:1", text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("q.io/p:1") && error.contains("listener"), "{error}");
+    }
+    Profile::parse_foreign("q.io/p:1", br#"{"defaultAction":"SCMP_ACT_ALLOW"}"#).unwrap();
+}
