@@ -23,12 +23,13 @@ within() {
   nsenter --net="/proc/$(pid_of "$id")/ns/net" "$@"
 }
 
-# heard PROTOCOL ADDRESS: what is said at port 45000 there
-heard() { timeout 20 socat -T 5 - "$1-CONNECT:$2:45000" </dev/null 2>&1 || true; }
+# heard PROTOCOL ADDRESS: what is said at port 45000 there; only heard, for SCTP knows no half-closed connection
+heard() { timeout 20 socat -u "$1-CONNECT:$2:45000" - 2>&1 || true; }
 
 # serve ID PROTOCOL: says who it is at port 5000 of a pod, from the background
 serve() {
-  within "$1" socat "$2-LISTEN:5000,fork,reuseaddr" "SYSTEM:echo $2 of the pod" &
+  # Not by `within`, whose shell would be what is killed in the end.
+  nsenter --net="/proc/$(pid_of "$1")/ns/net" socat "$2-LISTEN:5000,fork,reuseaddr" "SYSTEM:echo $2 of the pod" >/dev/null 2>&1 &
   SERVERS="$SERVERS $!"
 }
 
@@ -38,8 +39,8 @@ modprobe sctp || { echo "host_ports: this kernel has no SCTP" >&2; exit 1; }
 MANAGER=systemd
 parents
 service_start "$here" $MANAGER
-# Our own host ports, and no plugin beside them.
-jq 'del(.plugins[1])' /etc/cni/net.d/10-vm.conflist >"$WORK/net" && mv "$WORK/net" /etc/cni/net.d/10-vm.conflist
+# Our own host ports, and no plugin beside them; and a bridge that lets a pod reach itself.
+jq 'del(.plugins[1]) | .plugins[0].hairpinMode = true' /etc/cni/net.d/10-vm.conflist >"$WORK/net" && mv "$WORK/net" /etc/cni/net.d/10-vm.conflist
 IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2
 cri pull $IMAGE >/dev/null
 node=$(ip -4 -o addr show scope global | sed -n 's/.* inet \(10\.0\.2\.[0-9]*\).*/\1/p' | head -1)
