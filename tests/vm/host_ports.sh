@@ -7,7 +7,7 @@
 # Usage: host_ports.sh RUN [ARG...]
 #   RUN ARG... DIR COMMAND   copies DIR to /in of the machine, runs COMMAND there as root, and gives its
 #                            output and exit code
-# Environment: CRIO, the daemon's binary (default target/release/crio).
+# Environment: DEB, the package (default target/crioxide_ARCH.deb).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
