@@ -18,9 +18,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 if [ -z "${PACKAGES_TREE:-}" ] && [ ! -e "$dir/tree.done" ]; then
   rm -rf "$dir/tree"
-  mirror=$(sed -nE 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources | head -1)
+  mirror=$(sed -nE 's/^URIs: *//p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -1 || true)
   mmdebstrap --quiet --mode=root --variant=apt --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
-    --include=systemd,runc,conmon,nftables,procps,kmod,policycoreutils,selinux-policy-default trixie "$dir/tree" "deb $mirror trixie main"
+    --include=systemd,runc,conmon,nftables,procps,kmod,policycoreutils,selinux-policy-default trixie "$dir/tree" ${mirror:+"deb $mirror trixie main"}
   touch "$dir/tree.done"
 fi
 
