@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tells whether the package does on a machine what a package has to: it is installed, works, is restarted, killed and
-# reloaded below living pods, survives a reboot, is upgraded, removed, installed again and purged.
+# Tells whether the package does on a machine what a package has to: it is installed, upgraded, restarted, killed and
+# reloaded below living pods, survives a reboot, is removed, installed again and purged.
 #
 # The older package that is upgraded is the same one with a lower version, unless there is another.
 #
@@ -39,9 +39,9 @@ outside() {
   if [ -n "${OLD:-}" ]; then cp "$OLD" "$dir/older.deb"; else older "$dir/crioxide.deb" "$dir/older.deb"; fi
   "$here/vm.sh" up "$name" "$profile"
   "$here/vm.sh" put "$name" "$dir"
-  for phase in ${PHASES:-install life boot change}; do
+  for phase in ${PHASES:-install life boot away}; do
     [ "$phase" != boot ] || "$here/vm.sh" reboot "$name"
-    timeout 1200 "$here/vm.sh" exec "$name" "/in/package.sh --inside $phase" || status=1
+    timeout 3600 "$here/vm.sh" exec "$name" "/in/package.sh --inside $phase" || status=1
   done
   return $status
 }

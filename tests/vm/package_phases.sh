@@ -72,35 +72,48 @@ network() {
   cri pull $IMAGE >/dev/null
 }
 
-phase_install() {
-  local pod id
-  listing | sort >$WORK/before
+# upgraded: from the older package, below a living pod and a conffile that somebody changed
+upgraded() {
+  local before conf=/etc/crio/crio.conf.d/10-crio.conf
+  lives "a pod of the older package" first
+  echo '# mine' >>$conf
+  before=$(main_pid)
   service_install "$here/crioxide.deb"
-  is "it is installed" "$(version_of "$here/crioxide.deb")" "$(version_there)"
+  is "upgraded" "$(version_of "$here/crioxide.deb") active" "$(version_there) $(systemctl is-active crio.service)"
+  is "the daemon is the new one" "another /usr/bin/crio" \
+    "$([ "$(main_pid)" = "$before" ] && echo same || echo another) $(readlink "/proc/$(main_pid)/exe")"
+  is "a changed conffile is kept" "# mine" "$(tail -1 $conf)"
+  is "another one is the new one" "" "$(grep 'older text' /etc/default/crio || true)"
+  lives "after the upgrade" first
+}
+
+phase_install() {
+  listing | sort >$WORK/before
+  service_install "$here/older.deb"
+  is "it is installed" "$(version_of "$here/older.deb")" "$(version_there)"
   is "the service runs" active "$(systemctl is-active crio.service)"
   is "and will at the next boot" enabled "$(systemctl is-enabled crio.service)"
   like "its status" '*active (running)*' "$(systemctl status --no-pager crio.service)"
   is "by its other name" active "$(systemctl is-active cri-o.service)"
   is "the socket is there" socket "$(stat -c %F /var/run/crio/crio.sock)"
   like "the journal has its start" '*serving*' "$(journalctl -u crio.service -o cat --no-pager)"
+  like "the kubelet is told that there is no network yet" false "$(cri info | jq -r '.status.conditions[] | select(.type == "NetworkReady").status')"
+  is "settings of the kernel" "1 1" "$(cat /proc/sys/net/ipv4/ip_forward) $(cat /proc/sys/net/bridge/bridge-nf-call-iptables)"
+  network
+  serving_pod first
+  upgraded
   like "it says what it is" "*systemd*" "$(crio status info)"
   like "it says how it is configured" "*signature_policy*" "$(crio status config)"
   like "crictl needs to be told nothing" '*cri-o*' "$(crictl version)"
   like "the kubelet is told of systemd" '*SYSTEMD*' "$(cri runtime-config)"
-  like "and that there is no network yet" false "$(cri info | jq -r '.status.conditions[] | select(.type == "NetworkReady").status')"
-  is "settings of the kernel" "1 1" "$(cat /proc/sys/net/ipv4/ip_forward) $(cat /proc/sys/net/bridge/bridge-nf-call-iptables)"
+  kept first
+  like "the pod's cgroup" "*/kubepods-besteffort-podvm.slice/crio-$ID.scope*" "$(cat "/proc/$PID/cgroup")"
   if [ -e /sys/fs/selinux/enforce ]; then
-    like "its domain" '*:crio_t:*' "$(tr -d '\0' <"/proc/$(main_pid)/attr/current")"
+    like "the daemon's domain" '*:crio_t:*' "$(tr -d '\0' <"/proc/$(main_pid)/attr/current")"
   elif [ "$(protection)" = AppArmor ]; then
     is "the default profile is loaded" 1 "$(grep -c '^crio-default (enforce)' /sys/kernel/security/apparmor/profiles || true)"
   fi
   systemd-analyze security --no-pager crio.service crio-wipe.service | grep -a Overall || true
-
-  network
-  serving_pod first
-  lives "a pod" first
-  kept first
-  like "its cgroup" "*/kubepods-besteffort-podvm.slice/crio-$ID.scope*" "$(cat "/proc/$PID/cgroup")"
   nothing_denied
 }
 
@@ -163,12 +176,12 @@ away() {
   ip link delete cni0 || true
 }
 
-# purged WHAT: everything is as it was before the first installation; the image store is shared with podman and stays
+# purged: everything is as it was before the installation; the image store is shared with podman and stays
 purged() {
   apt-get purge -qqy crioxide >/tmp/apt.log 2>&1 || cat /tmp/apt.log
   listing | sort >$WORK/after
-  is "$1: nothing is left" "" "$(diff $WORK/before $WORK/after | grep '^[<>]' | head -c 2000 || true)"
-  is "$1: no process of it" "" "$(pgrep -xl 'crio|conmon|runc' || true)"
+  is "purged, nothing is left" "" "$(diff $WORK/before $WORK/after | grep '^[<>]' | head -c 2000 || true)"
+  is "nor a process of it" "" "$(pgrep -xl 'crio|conmon|runc' || true)"
 }
 
 # goes_on WHAT NAME: a pod does without the daemon
@@ -177,25 +190,10 @@ goes_on() {
   is "$1" "$PID alive" "$([ ! -d "/proc/$PID" ] || echo "$PID") $(curl -s --max-time 5 "http://$IP:8080/")"
 }
 
-phase_change() {
-  local before conf=/etc/crio/crio.conf.d/10-crio.conf
-  away
-  purged "purged"
-
-  service_install "$here/older.deb"
-  is "the older package" "$(version_of "$here/older.deb") active" "$(version_there) $(systemctl is-active crio.service)"
+phase_away() {
+  local conf=/etc/crio/crio.conf.d/10-crio.conf
   network
   serving_pod third
-  echo '# mine' >>$conf
-  before=$(main_pid)
-  service_install "$here/crioxide.deb"
-  is "upgraded" "$(version_of "$here/crioxide.deb") active" "$(version_there) $(systemctl is-active crio.service)"
-  is "the daemon is the new one" "another /usr/bin/crio" \
-    "$([ "$(main_pid)" = "$before" ] && echo same || echo another) $(readlink "/proc/$(main_pid)/exe")"
-  is "a changed conffile is kept" "# mine" "$(tail -1 $conf)"
-  is "another one is the new one" "" "$(grep 'older text' /etc/default/crio || true)"
-  lives "after the upgrade" third
-
   apt-get remove -qqy crioxide >/tmp/apt.log 2>&1 || cat /tmp/apt.log
   is "removed, the daemon is gone" "" "$(pgrep -x crio || true)"
   is "the changed conffile stays" "# mine" "$(tail -1 $conf)"
@@ -206,5 +204,5 @@ phase_change() {
   lives "installed again" third
   nothing_denied
   away
-  purged "purged again"
+  purged
 }
