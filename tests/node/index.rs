@@ -198,7 +198,7 @@ const CASES: [Case; 8] = [
                 publish::payload_at_tag(&it.registry, API, beside, &it.key, &payload);
             }
         },
-        "is for another digest",
+        "for another digest",
     ),
     (
         "the-tag-moved-to-the-manifest-itself",
