@@ -42,16 +42,26 @@ has conmon conmon
 has crictl 'cri-tools' optional
 has kubelet kubelet
 has kubeadm kubeadm
-has conntrack conntrack optional
+# Without these kubeadm refuses.
 has mount util-linux
+has losetup 'mount or util-linux'
 if [ -x "$root/usr/sbin/nft" ] || [ -x "$root/sbin/nft" ]; then good nft; else has iptables 'nftables or iptables'; fi
 
-if [ -n "$(ls -A "$root/opt/cni/bin" "$root/usr/lib/cni" 2>/dev/null | grep -v : | head -1)" ]; then
+# any FILE...: whether one of them is there; a pattern that nothing matches is none
+any() {
+  local file
+  for file in "$@"; do
+    [ ! -e "$file" ] || return 0
+  done
+  return 1
+}
+
+if any "$root"/opt/cni/bin/* "$root"/usr/lib/cni/*; then
   good 'CNI plugins'
 else
   lacks 'there are no CNI plugins in /opt/cni/bin or /usr/lib/cni' 'install containernetworking-plugins or kubernetes-cni'
 fi
-if ls "$root"/etc/cni/net.d/*.conf "$root"/etc/cni/net.d/*.conflist "$root"/etc/cni/net.d/*.json >/dev/null 2>&1; then
+if any "$root"/etc/cni/net.d/*.conf "$root"/etc/cni/net.d/*.conflist "$root"/etc/cni/net.d/*.json; then
   good 'a CNI network'
 else
   warns 'there is no CNI network in /etc/cni/net.d: nodes stay NotReady' \

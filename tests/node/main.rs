@@ -39,6 +39,7 @@ mod hostile;
 mod image_volumes;
 mod index;
 mod inspect;
+mod kubeadm;
 mod layers;
 mod limits;
 mod missing_evidence;
