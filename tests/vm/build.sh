@@ -15,7 +15,7 @@ mirror=${MIRROR:-$(sed -nE 's/^URIs: *//p' /etc/apt/sources.list.d/debian.source
 kernel=${KPKG:-linux-image-cloud-amd64}
 packages=(systemd systemd-sysv udev dbus iproute2 iptables nftables procps kmod openssh-server ca-certificates busybox-static
   runc crun conmon containernetworking-plugins apparmor apparmor-utils selinux-utils selinux-policy-default policycoreutils
-  auditd libcap2-bin curl jq conntrack socat attr e2fsprogs python3-minimal)
+  auditd libcap2-bin curl jq conntrack socat attr e2fsprogs python3-minimal podman netavark lz4)
 
 step() { echo "[$(date +%T)] $*"; }
 
@@ -30,6 +30,8 @@ make_tree() {
   done
   mmdebstrap --quiet --mode=root --variant=minbase "${options[@]}" \
     --include="$(IFS=,; echo "${packages[*]}")${EXTRA_PKGS:+,$EXTRA_PKGS}" "$suite" "$tree" "deb $mirror $suite main"
+  # podman's network is no network of pods.
+  rm -f "$tree/etc/cni/net.d/87-podman-bridge.conflist"
   step "the kernel: unpacked, not installed, so that no initrd is made"
   mkdir -p "$tree/var/tmp/k" "$tree/usr/lib/modules"
   cp /etc/resolv.conf "$tree/etc/resolv.conf"

@@ -7,14 +7,14 @@
 # Usage: conformance.sh
 # Environment: DEB, the package (default target/crioxide_ARCH.deb); VMDIR (default /var/tmp/test-vm);
 # PROFILES (default "apparmor enforcing"); SCRIPTS, for each of them (default "critest.sh protections.sh"); ONCE, for the
-# first of them (default "systemd_cgroups.sh stats.sh limits.sh host_ports.sh").
+# first of them (default "systemd_cgroups.sh stats.sh limits.sh host_ports.sh minikube.sh").
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 export VMDIR=${VMDIR:-/var/tmp/test-vm}
 read -ra profiles <<<"${PROFILES:-apparmor enforcing}"
 read -ra scripts <<<"${SCRIPTS-critest.sh protections.sh}"
-read -ra once <<<"${ONCE-systemd_cgroups.sh stats.sh limits.sh host_ports.sh}"
+read -ra once <<<"${ONCE-systemd_cgroups.sh stats.sh limits.sh host_ports.sh minikube.sh}"
 
 # A machine that was built from other scripts is built again.
 stamp=$(cat "$here"/{build.sh,mkimage.sh} | sha256sum | cut -c1-64)
