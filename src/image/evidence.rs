@@ -90,7 +90,6 @@ pub(super) async fn gather(
 }
 
 /// Looks for what there is of one digest.
-
 struct Gathering<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
