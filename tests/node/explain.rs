@@ -377,7 +377,7 @@ fn every_shipped_policy_passes_the_check() {
             for warning in found["warnings"].as_array().into_iter().flatten() {
                 let words = warning.as_str().unwrap();
                 let open = path.ends_with("kubernetes-signed.json") && words.contains("default");
-                assert!(words.contains("/etc/crio/keys/") || open, "{file}: {words}");
+                assert!(words.contains("No such file") || open, "{file}: {words}");
             }
             seen += 1;
         }
