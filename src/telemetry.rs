@@ -11,6 +11,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use regex::Regex;
 use time::OffsetDateTime;
@@ -30,7 +31,11 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::model::current::Current;
 
 /// No value in a log line is longer, in bytes.
 const VALUE_LIMIT: usize = 8192;
@@ -76,26 +81,59 @@ pub enum TelemetryError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// A pattern that may be replaced while lines are written.
+type Pattern = Arc<Current<Option<Regex>>>;
+
+/// The log of this process, to be told otherwise while it runs.
+#[derive(Debug, Clone)]
+pub struct Control {
+    shown: reload::Handle<Targets, Registry>,
+    filter: Pattern,
+}
+
+impl Control {
+    /// Shows events from `level` on whose message matches `filter`.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Filter`]; nothing has changed then.
+    pub fn set(&self, level: LevelFilter, filter: Option<&str>) -> Result<(), TelemetryError> {
+        let filter = pattern(filter)?;
+        self.filter.replace(filter);
+        // Fails where there is no log any more, and then nobody misses it.
+        let _ = self.shown.reload(shown(level));
+        Ok(())
+    }
+}
+
 /// Sets the log up for this process.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`].
-pub fn init(settings: &Settings) -> Result<(), TelemetryError> {
+pub fn init(settings: &Settings) -> Result<Control, TelemetryError> {
     let lines = Lines::new(settings)?;
-    let shown = shown(settings.level);
+    let filter = Arc::clone(&lines.filter);
+    let (targets, handle) = reload::Layer::new(shown(settings.level));
     let registry = tracing_subscriber::registry();
     match &settings.file {
-        None => registry.with(layer(lines, io::stderr).with_filter(shown)).try_init(),
+        None => registry.with(layer(lines, io::stderr).with_filter(targets)).try_init(),
         Some(path) => {
             let options = std::fs::OpenOptions::new().create(true).append(true).clone();
             let file = options
                 .open(path)
                 .map_err(|source| TelemetryError::Open { path: path.clone(), source })?;
-            registry.with(layer(lines, file).with_filter(shown)).try_init()
+            registry.with(layer(lines, file).with_filter(targets)).try_init()
         }
     }
-    .map_err(TelemetryError::Twice)
+    .map_err(TelemetryError::Twice)?;
+    Ok(Control { shown: handle, filter })
+}
+
+/// A pattern as an expression; none, and an empty one, match all.
+fn pattern(text: Option<&str>) -> Result<Option<Regex>, TelemetryError> {
+    let text = text.filter(|text| !text.is_empty());
+    text.map(Regex::new).transpose().map_err(TelemetryError::Filter)
 }
 
 /// Our own events from `level` on; those of libraries no finer than warnings, unless all is wanted.
@@ -138,14 +176,13 @@ impl<'writer> FormatFields<'writer> for Fields {
 /// Writes a line.
 struct Lines {
     format: Format,
-    filter: Option<Regex>,
+    filter: Pattern,
 }
 
 impl Lines {
     fn new(settings: &Settings) -> Result<Self, TelemetryError> {
-        let filter = settings.filter.as_deref().filter(|pattern| !pattern.is_empty());
-        let filter = filter.map(Regex::new).transpose().map_err(TelemetryError::Filter)?;
-        Ok(Self { format: settings.format, filter })
+        let filter = pattern(settings.filter.as_deref())?;
+        Ok(Self { format: settings.format, filter: Arc::new(Current::new(filter)) })
     }
 
     fn line(&self, level: tracing::Level, parts: &Parts, spans: &str) -> String {
@@ -183,7 +220,8 @@ where
     ) -> fmt::Result {
         let mut parts = Parts::new(self.format);
         event.record(&mut parts);
-        if self.filter.as_ref().is_some_and(|filter| !filter.is_match(&parts.message)) {
+        let filter = self.filter.now();
+        if filter.as_ref().as_ref().is_some_and(|filter| !filter.is_match(&parts.message)) {
             return Ok(());
         }
         let mut spans = String::new();
@@ -351,6 +389,34 @@ mod tests {
         let line = written(Format::Text, None, || tracing::info!(answer = foreign.as_str(), "got"));
         assert_eq!(line.lines().count(), 1);
         assert!(line.len() < VALUE_LIMIT + 200, "{}", line.len());
+    }
+
+    #[test]
+    fn level_and_filter_can_change_while_lines_are_written() {
+        let settings =
+            Settings { level: LevelFilter::WARN, format: Format::Text, filter: None, file: None };
+        let (kept, lines) = (Kept::default(), Lines::new(&settings).unwrap());
+        let (place, filter) = (kept.clone(), Arc::clone(&lines.filter));
+        let (targets, handle) = reload::Layer::new(shown(settings.level));
+        let control = Control { shown: handle, filter };
+        let layer = layer(lines, move || place.clone()).with_filter(targets);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        let say = || {
+            tracing::debug!("pull a");
+            tracing::debug!("push b");
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            say();
+            control.set(LevelFilter::DEBUG, Some("^pull")).unwrap();
+            say();
+            assert!(control.set(LevelFilter::ERROR, Some("(")).is_err());
+            say();
+            control.set(LevelFilter::INFO, None).unwrap();
+            say();
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("pull a").count(), 2, "{text}");
+        assert!(!text.contains("push"), "{text}");
     }
 
     #[test]

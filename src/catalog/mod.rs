@@ -19,6 +19,7 @@ pub use pinned::Pinned;
 use crate::artifacts::Artifact;
 use crate::artifacts::Artifacts;
 use crate::failure::chain;
+use crate::model::current::Current;
 use crate::model::ids::ImageId;
 use crate::oci::digest::Digest;
 use crate::oci::document::DOCUMENT_LIMIT;
@@ -74,7 +75,7 @@ pub struct Catalog {
     store: Store,
     registry: Registry,
     artifacts: Artifacts,
-    pinned: Pinned,
+    pinned: Current<Pinned>,
     contents: Mutex<HashMap<ImageId, Arc<Contents>>>,
 }
 
@@ -82,7 +83,13 @@ impl Catalog {
     /// The images of `store`, with short names completed as `registry` is configured.
     #[must_use]
     pub fn new(store: Store, registry: Registry, artifacts: Artifacts, pinned: Pinned) -> Self {
+        let pinned = Current::new(pinned);
         Self { store, registry, artifacts, pinned, contents: Mutex::default() }
+    }
+
+    /// From now on these images must not be collected.
+    pub fn replace_pinned(&self, pinned: Pinned) {
+        self.pinned.replace(pinned);
     }
 
     /// All images, those that are not whole among them. Blocks.
@@ -147,7 +154,8 @@ impl Catalog {
                 digests.push(name);
             }
         }
-        let pinned = tags.iter().chain(&digests).any(|name| self.pinned.matches(&name.to_string()));
+        let pinned = self.pinned.now();
+        let pinned = tags.iter().chain(&digests).any(|name| pinned.matches(&name.to_string()));
         Some(ImageInfo {
             // Only SHA-256 makes an ID.
             id: artifact.digest.hex().parse().ok()?,
@@ -231,7 +239,8 @@ impl Catalog {
                 }
             }
         }
-        let pinned = tags.iter().chain(&digests).any(|name| self.pinned.matches(&name.to_string()));
+        let pinned = self.pinned.now();
+        let pinned = tags.iter().chain(&digests).any(|name| pinned.matches(&name.to_string()));
         Ok(ImageInfo {
             id: image.id.clone(),
             tags,

@@ -164,9 +164,8 @@ fn reference() -> String {
 
 /// What a key is for, and whether it does it.
 fn sentences(key: &Key) -> String {
-    let words: Vec<&str> = key.doc.split_whitespace().collect();
     // A star begins emphasis and an angle a tag; nothing else in these texts means anything.
-    let text = words.join(" ").replace('*', "\\*").replace('<', "\\<");
+    let text = key.text().replace('*', "\\*").replace('<', "\\<");
     match key.row.effect {
         Effect::Now => text,
         Effect::Later => format!("{text} Not built yet: setting it is warned of."),

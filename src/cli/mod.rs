@@ -130,7 +130,7 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, CliError> {
     }
     let inputs = flags::inputs(matches);
     match matches.subcommand() {
-        None => run::run(&inputs)?,
+        None => run::run(inputs)?,
         Some(("config", inner)) => show_config::run(inputs, inner.get_flag(flags::DEFAULT))?,
         Some(("completion", inner)) => documents::print_completion(inner)?,
         Some(("evidence", inner)) => evidence::run(&inputs, inner)?,

@@ -142,13 +142,30 @@ fn exchange(socket: &Path, path: &str) -> io::Result<String> {
 
 fn info(info: &Value) -> String {
     let text = |name: &str| info.get(name).and_then(Value::as_str).unwrap_or_default();
-    format!(
+    let mut out = format!(
         "cgroup driver: {}\nstorage driver: {}\nstorage graph root: {}\nstorage image: {}\n",
         text("cgroup_driver"),
         text("storage_driver"),
         text("storage_root"),
         text("storage_image"),
-    )
+    );
+    reloaded(&mut out, info.get("reload").filter(|reload| reload.is_object()));
+    out
+}
+
+/// What came of the last time that the configuration was read again.
+fn reloaded(out: &mut String, reload: Option<&Value>) {
+    let Some(reload) = reload else { return };
+    let text = |name: &str| reload.get(name).and_then(Value::as_str);
+    let _ = writeln!(out, "last reload: {}", printable(text("at").unwrap_or_default(), ""));
+    if let Some(why) = text("refused") {
+        let _ = writeln!(out, "last reload refused: {}", printable(why, ""));
+    }
+    let keys = reload.get("needsRestart").and_then(Value::as_array).into_iter().flatten();
+    let keys: Vec<&str> = keys.filter_map(Value::as_str).collect();
+    if !keys.is_empty() {
+        let _ = writeln!(out, "needs a restart: {}", printable(&keys.join(", "), ""));
+    }
 }
 
 fn container(container: &Value) -> String {

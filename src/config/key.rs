@@ -42,6 +42,8 @@ pub struct Row {
     pub alias: Option<&'static str>,
     /// Whether `--help` leaves it out.
     pub hidden: bool,
+    /// Whether SIGHUP gives it effect while the daemon runs.
+    pub reloads: bool,
 }
 
 /// A row for a key that does what it says.
@@ -51,7 +53,12 @@ pub const NOW: Row = Row {
     variable: Name::Usual,
     alias: None,
     hidden: false,
+    reloads: false,
 };
+
+/// A row for a key that does what it says, and is read again on SIGHUP: what is begun from then on
+/// follows it.
+pub const LIVE: Row = Row { reloads: true, ..NOW };
 
 /// A row for a key that is known and not built yet.
 pub const LATER: Row = Row { effect: Effect::Later, ..NOW };
@@ -62,11 +69,12 @@ pub const fn never(why: &'static str) -> Row {
     Row { effect: Effect::Never(why), ..NOW }
 }
 
-/// A row for a key of a table with a free name, which has neither flag nor variable.
-pub const INNER: Row = Row { flag: Name::None, variable: Name::None, ..NOW };
+/// A row for a key of a table with a free name, which has neither flag nor variable. Such a table is
+/// read again as a whole.
+pub const INNER: Row = Row { flag: Name::None, variable: Name::None, ..LIVE };
 
 /// Like [`INNER`], for what is not built yet.
-pub const INNER_LATER: Row = Row { effect: Effect::Later, ..INNER };
+pub const INNER_LATER: Row = Row { effect: Effect::Later, reloads: false, ..INNER };
 
 impl Row {
     /// With this flag.
@@ -133,6 +141,14 @@ pub struct Key {
 }
 
 impl Key {
+    /// What it is for, and whether SIGHUP is enough to change it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let words: Vec<&str> = self.doc.split_whitespace().collect();
+        let reloads = if self.row.reloads { " SIGHUP reloads it." } else { "" };
+        format!("{}{reloads}", words.join(" "))
+    }
+
     /// The whole name, as `crio.api.listen`.
     #[must_use]
     pub fn path(&self) -> String {

@@ -95,6 +95,37 @@ impl Values {
         self.named.contains(table)
     }
 
+    /// The tables with a free name.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().map(String::as_str)
+    }
+
+    /// Has a key as `other` has it, also not set at all.
+    pub(super) fn take(&mut self, table: &str, name: &str, other: &Self) {
+        let at = (table.to_owned(), name.to_owned());
+        match other.set.get(&at) {
+            Some(found) => self.set.insert(at, found.clone()),
+            None => self.set.remove(&at),
+        };
+    }
+
+    /// Has all tables with a free name as `other` has them, and no others.
+    pub(super) fn take_named(&mut self, other: &Self) {
+        let old: Vec<String> = self.named.iter().cloned().collect();
+        for table in &old {
+            self.open(table);
+        }
+        self.named.clone_from(&other.named);
+        let inner = |at: &str| {
+            other.named.iter().any(|table| {
+                at.strip_prefix(table.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let theirs = other.set.iter().filter(|((at, _), _)| inner(at));
+        self.set.extend(theirs.map(|(at, found)| (at.clone(), found.clone())));
+    }
+
     /// The names of the runtime handlers.
     pub fn handlers(&self) -> impl Iterator<Item = &str> {
         self.names(Handler::TABLE)

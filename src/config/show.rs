@@ -82,9 +82,10 @@ fn same_settings(keys: &[Key], table: &str, [values, defaults]: [&Values; 2]) ->
 fn setting(out: &mut String, key: &Key, table: &str, layers: [&Values; 2], shown: Shown) {
     let [value, default] = layers.map(|layer| value_in(layer, table, key));
     let comment = if shown == Shown::Differing && value == default { "# " } else { "" };
-    let doc: Vec<&str> = key.doc.split_whitespace().collect();
+    let text = key.text();
+    let words: Vec<&str> = text.split_whitespace().collect();
     out.push('\n');
-    for line in wrapped(&doc, 98) {
+    for line in wrapped(&words, 98) {
         let _ = writeln!(out, "# {line}");
     }
     match &value {

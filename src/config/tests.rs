@@ -40,6 +40,10 @@ impl Node {
     }
 
     fn load(&self) -> Result<Loaded, ConfigError> {
+        load(&self.inputs())
+    }
+
+    fn inputs(&self) -> Inputs {
         let place = |flag: &str, name: &str| {
             let key = keys().find(|key| key.flag().as_deref() == Some(flag)).unwrap();
             let texts = vec![self.path(name).display().to_string()];
@@ -47,11 +51,19 @@ impl Node {
         };
         let mut given = vec![place("config", "crio.conf"), place("config-dir", "crio.conf.d")];
         given.extend(self.given.clone());
-        load(&Inputs {
+        Inputs {
             given,
             storage_conf: vec![self.path("etc/storage.conf"), self.path("usr/storage.conf")],
             search_path: vec![self.path("bin")],
-        })
+        }
+    }
+
+    /// What reading the files again comes to, after they were changed.
+    fn changed(self, name: &str, text: &str) -> (Self, Result<Reloaded, ConfigError>) {
+        let before = self.load().unwrap().values;
+        let node = self.with(name, text);
+        let read = reload(&node.inputs(), &before);
+        (node, read)
     }
 
     fn config(&self) -> Config {
@@ -347,4 +359,98 @@ fn older_keys_still_work() {
     assert_eq!(config.handlers["runc"].monitor.path.as_deref(), Some(Path::new("/c")));
     assert_eq!(config.handlers["runc"].monitor.environment.len(), 1);
     assert_eq!(config.network.plugin_dirs, [Path::new("/opt/cni/bin/"), Path::new("/old")]);
+}
+
+/// A node that has the programs of the handler runc.
+fn with_programs() -> Node {
+    Node::new().with("bin/runc", "").with("bin/conmon", "")
+}
+
+fn told(changes: &[Change]) -> Vec<(&str, Option<&str>, bool)> {
+    let told = changes.iter().map(|change| (&*change.key, change.value.as_deref(), change.applied));
+    told.collect()
+}
+
+#[test]
+fn a_reload_takes_what_can_be_reloaded_and_names_the_rest() {
+    let text = "[crio.runtime]\nlog_level = \"debug\"\ncgroup_manager = \"cgroupfs\"\n\
+                default_env = [\"A=b\"]\n[crio.runtime.runtimes.other]\n[crio.runtime.workloads.w]\n";
+    let (_, read) = with_programs().changed("crio.conf", text);
+    let read = read.unwrap();
+    assert_eq!(read.config.runtime.log_level, LogLevel::Debug);
+    assert_eq!(read.config.runtime.cgroup_manager, CgroupManager::Systemd);
+    assert_eq!(
+        told(&read.changes),
+        [
+            ("crio.runtime.cgroup_manager", Some("\"cgroupfs\""), false),
+            ("crio.runtime.default_env", None, true),
+            ("crio.runtime.log_level", Some("\"debug\""), true),
+            ("crio.runtime.runtimes.other", Some("added"), true),
+        ]
+    );
+}
+
+#[test]
+fn a_setting_that_is_taken_out_has_its_default_again() {
+    let node = with_programs().with("crio.conf", "[crio.runtime]\npids_limit = 7\n");
+    let (node, read) = node.changed("crio.conf", "");
+    let read = read.unwrap();
+    assert_eq!(read.config.runtime.pids_limit, None);
+    assert_eq!(told(&read.changes), [("crio.runtime.pids_limit", Some("-1"), true)]);
+    let again = reload(&node.inputs(), &read.values).unwrap();
+    assert_eq!(again.changes, []);
+}
+
+#[test]
+fn a_reload_that_does_not_go_with_what_stays_is_refused() {
+    let text = "[crio.runtime]\ncgroup_manager = \"cgroupfs\"\n\
+                [crio.runtime.runtimes.runc]\nmonitor_cgroup = \"\"\n";
+    let node = with_programs().with("crio.conf", text);
+    let before = node.load().unwrap().values;
+    // A slice is something of systemd, which does not make the cgroups before the next start.
+    let text = "[crio.runtime]\n[crio.runtime.runtimes.runc]\nmonitor_cgroup = \"x.slice\"\n";
+    let node = node.with("crio.conf", text);
+    let fault = reload(&node.inputs(), &before).unwrap_err().to_string();
+    assert!(fault.contains("crio.conf:3: ") && fault.contains("cgroupfs"), "{fault}");
+}
+
+#[test]
+fn a_default_runtime_without_its_program_is_no_reload() {
+    let (_, read) = with_programs().changed(
+        "crio.conf",
+        "[crio.runtime]\ndefault_runtime = \"a\"\n[crio.runtime.runtimes.a]\n",
+    );
+    assert!(matches!(read.unwrap_err(), ConfigError::DefaultRuntime { .. }));
+}
+
+/// crio.conf(5) of CRI-O marks these. What is not built has nothing to reload.
+#[test]
+fn what_the_reference_reloads_is_reloaded_here() {
+    for name in [
+        "default_runtime",
+        "seccomp_profile",
+        "privileged_seccomp_profile",
+        "apparmor_profile",
+        "log_level",
+        "log_filter",
+        "decryption_keys_path",
+        "rdt_config_file",
+        "cdi_spec_dirs",
+        "blockio_config_file",
+        "blockio_reload",
+        "pause_image",
+        "pause_image_auth_file",
+        "pause_command",
+        "pinned_images",
+        "runtime_path",
+    ] {
+        let key = keys().find(|key| key.name == name).unwrap();
+        let built = key.row.effect == key::Effect::Now;
+        assert_eq!(key.row.reloads, built, "{name}");
+        assert_eq!(key.text().ends_with("SIGHUP reloads it."), built, "{name}");
+    }
+    let kept = ["listen", "root", "cgroup_manager", "enable_metrics", "audit_log", "network_dir"];
+    for key in keys().filter(|key| kept.contains(&key.name)) {
+        assert!(!key.row.reloads, "{}", key.path());
+    }
 }

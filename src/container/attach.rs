@@ -42,7 +42,7 @@ impl Containers {
             bundle: record.bundle.clone(),
             stdin: stdin(&record, tty),
         };
-        Ok(self.parts.runtime.attach(request, streams).await?)
+        Ok(self.parts().runtime.attach(request, streams).await?)
     }
 
     fn attachable(&self, id: &str) -> Result<Arc<ContainerRecord>, ContainerError> {

@@ -121,7 +121,7 @@ impl Containers {
         config: ContainerConfig,
         patience: Option<Duration>,
     ) -> Created {
-        let records = &self.parts.records;
+        let records = &self.parts().records;
         let sandbox = records.sandboxes.find(sandbox).map_err(|e| Arc::new(e.into()))?;
         if sandbox.state != SandboxState::Ready {
             return Err(Arc::new(ContainerError::SandboxStopped(sandbox.id.clone())));
@@ -129,7 +129,7 @@ impl Containers {
         let mut config = config;
         config.metadata.label(&mut config.labels, &sandbox.config.metadata);
         let name = config.metadata.full_name(&sandbox.config.metadata);
-        let parts = Arc::clone(&self.parts);
+        let parts = self.parts();
         let key = format!("{}/{name}", sandbox.id);
         if let Some(stage) = self.creates.stage(&key) {
             tracing::info!(container = name, stage, "asked for again while it is being made");
@@ -153,7 +153,7 @@ impl Containers {
         };
         // Only a caller that is still there comes here. Without one it stays hidden, so that the
         // kubelet asks for the same again instead of counting a container that it has not started.
-        let answered = self.parts.records.containers.update(&id, |record| record.answered = true);
+        let answered = self.parts().records.containers.update(&id, |record| record.answered = true);
         match answered {
             Ok(Some(_)) => Ok(id),
             // With its sandbox, between the work's end and here.

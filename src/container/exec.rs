@@ -38,7 +38,7 @@ impl Containers {
         streams: ProcessStreams,
     ) -> Result<i32, ContainerError> {
         let request = self.command(id, command, tty).await?;
-        Ok(self.parts.runtime.exec(request, streams).await?)
+        Ok(self.parts().runtime.exec(request, streams).await?)
     }
 
     /// A command as the runtime takes it: with the user, the environment and the rights of the

@@ -22,6 +22,6 @@ impl Containers {
         timeout: Option<Duration>,
     ) -> Result<Executed, ContainerError> {
         let request = self.command(id, command, false).await?;
-        Ok(self.parts.runtime.exec_sync(request, timeout).await?)
+        Ok(self.parts().runtime.exec_sync(request, timeout).await?)
     }
 }

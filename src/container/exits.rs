@@ -26,12 +26,12 @@ impl Containers {
     /// [`ContainerError::Runtime`] when the exit file is unreadable; [`ContainerError::State`] when
     /// the record cannot be written.
     pub async fn note_exit(&self, id: &ContainerId) -> Result<(), ContainerError> {
-        if self.parts.is_gone(id) {
+        if self.parts().is_gone(id) {
             // Its monitor came to its last word after it was removed.
-            return Ok(self.parts.runtime.remove_exit_event(id)?);
+            return Ok(self.parts().runtime.remove_exit_event(id)?);
         }
-        self.parts.note_exit(id).await?;
-        let (parts, id) = (Arc::clone(&self.parts), id.clone());
+        self.parts().note_exit(id).await?;
+        let (parts, id) = (self.parts(), id.clone());
         tokio::spawn(async move { parts.let_go(&id).await });
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Containers {
     ///
     /// [`ContainerError::Runtime`] when the runtime cannot be asked.
     pub async fn reconcile(&self, id: &ContainerId) -> Result<(), ContainerError> {
-        let parts = &self.parts;
+        let parts = self.parts();
         let Some(record) = parts.records.containers.by_id(id) else { return Ok(()) };
         if record.state == ContainerState::Exited {
             return Ok(());
@@ -83,7 +83,7 @@ impl Containers {
         missed: &BTreeSet<ContainerId>,
     ) -> Result<BTreeSet<ContainerId>, ContainerError> {
         let mut missing = BTreeSet::new();
-        for record in self.parts.records.containers.all() {
+        for record in self.parts().records.containers.all() {
             let runs = record.state == ContainerState::Running;
             if !runs || Path::new("/proc").join(record.pid.to_string()).exists() {
                 continue;
@@ -92,7 +92,7 @@ impl Containers {
                 missing.insert(record.id.clone());
                 continue;
             }
-            self.parts.note_lost(&record.id).await?;
+            self.parts().note_lost(&record.id).await?;
         }
         Ok(missing)
     }

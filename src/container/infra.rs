@@ -58,7 +58,7 @@ impl Containers {
     ///
     /// [`ContainerError::Catalog`].
     pub async fn is_here(&self, pause: &PauseImage) -> Result<bool, ContainerError> {
-        let (parts, image) = (Arc::clone(&self.parts), pause.image.clone());
+        let (parts, image) = (self.parts(), pause.image.clone());
         blocking(move || Ok(parts.catalog.find(&image)?.is_some_and(|found| found.whole))).await
     }
 
@@ -74,7 +74,7 @@ impl Containers {
         pause: &PauseImage,
         pin: &Path,
     ) -> Result<Infra, ContainerError> {
-        let parts = &self.parts;
+        let parts = self.parts();
         let config = config(sandbox, pause);
         let id = sandbox.id.of_infra();
         let name = config.metadata.full_name(&sandbox.config.metadata);
@@ -91,7 +91,7 @@ impl Containers {
     /// The container that is the process of a sandbox, where it has one.
     #[must_use]
     pub fn infra_of(&self, sandbox: &SandboxId) -> Option<Arc<ContainerRecord>> {
-        self.parts.records.containers.by_id(&sandbox.of_infra())
+        self.parts().records.containers.by_id(&sandbox.of_infra())
     }
 
     /// Ends the process of a sandbox, and with it every process of its namespace. There is nothing
@@ -101,7 +101,7 @@ impl Containers {
     ///
     /// As [`Containers::stop`].
     pub async fn stop_infra(&self, sandbox: &SandboxId) -> Result<(), ContainerError> {
-        let stopped = self.parts.stop(&sandbox.of_infra(), std::time::Duration::ZERO).await;
+        let stopped = self.parts().stop(&sandbox.of_infra(), std::time::Duration::ZERO).await;
         stopped.map(Change::value)
     }
 

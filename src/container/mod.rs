@@ -55,6 +55,7 @@ use crate::judge::Finder;
 use crate::judge::Judge;
 use crate::metrics::Metrics;
 use crate::model::container::Device;
+use crate::model::current::Current;
 use crate::model::ids::ContainerId;
 use crate::model::in_flight::InFlight;
 use crate::runtime::Runtime;
@@ -135,13 +136,13 @@ pub enum ImageVolumes {
 /// The use cases on containers.
 #[derive(Debug)]
 pub struct Containers {
-    parts: Arc<Parts>,
+    parts: Current<Parts>,
     creates: InFlight<String, Created>,
     looks: Arc<stats::Looks>,
 }
 
 /// The subsystems that these verbs bring together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parts {
     /// The store.
     pub store: Store,
@@ -173,13 +174,24 @@ impl Containers {
     /// The use cases over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), creates: InFlight::default(), looks: Arc::default() }
+        Self { parts: Current::new(parts), creates: InFlight::default(), looks: Arc::default() }
+    }
+
+    /// The parts as they are now: a verb takes them once, and has the same to its end.
+    #[must_use]
+    pub fn parts(&self) -> Arc<Parts> {
+        self.parts.now()
+    }
+
+    /// Verbs that begin from now on have these parts.
+    pub fn replace(&self, parts: Parts) {
+        self.parts.replace(parts);
     }
 
     /// All containers, without those whose creator has not been told of them.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<ContainerRecord>> {
-        let mut all = self.parts.records.containers.all();
+        let mut all = self.parts().records.containers.all();
         all.retain(|record| record.answered);
         all
     }
@@ -190,7 +202,7 @@ impl Containers {
     ///
     /// [`ContainerError::State`] when there is none, or more than one.
     pub fn find(&self, id: &str) -> Result<Arc<ContainerRecord>, ContainerError> {
-        let record = self.parts.records.containers.find(id)?;
+        let record = self.parts().records.containers.find(id)?;
         if record.is_infra() {
             let (what, id) = ("container", record.id.to_string());
             return Err(StateError::Unknown { what, id }.into());

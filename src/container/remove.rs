@@ -31,14 +31,14 @@ impl Containers {
 
     /// Removes a container, a pod's own process too.
     pub(super) async fn take_away(&self, id: &ContainerId) -> Result<Change, ContainerError> {
-        let (record, turn) = match self.parts.begin(id.as_str()).await {
+        let (record, turn) = match self.parts().begin(id.as_str()).await {
             Ok(begun) => begun,
             Err(ContainerError::State(StateError::Unknown { .. }) | ContainerError::Gone(_)) => {
                 return Ok(Change::Unchanged(()));
             }
             Err(error) => return Err(error),
         };
-        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
+        let (parts, looks) = (self.parts(), Arc::clone(&self.looks));
         let work = async move {
             let _turn = turn;
             parts.stop(&record.id, Duration::ZERO).await?;
@@ -52,7 +52,7 @@ impl Containers {
     /// The containers whose creator was not told of them: it went away, or will be told soon.
     #[must_use]
     pub fn unanswered(&self) -> Vec<ContainerId> {
-        let all = self.parts.records.containers.all();
+        let all = self.parts().records.containers.all();
         let unanswered = all.iter().filter(|record| !record.answered && !record.is_infra());
         unanswered.map(|record| record.id.clone()).collect()
     }
@@ -63,7 +63,7 @@ impl Containers {
     ///
     /// As [`Containers::remove`].
     pub async fn remove_unanswered(&self, id: &ContainerId) -> Result<(), ContainerError> {
-        let known = self.parts.records.containers.by_id(id).is_none_or(|record| record.answered);
+        let known = self.parts().records.containers.by_id(id).is_none_or(|record| record.answered);
         if known {
             return Ok(());
         }
@@ -81,12 +81,12 @@ impl Containers {
         id: &ContainerId,
         sandbox: Option<&SandboxRecord>,
     ) -> Result<(), ContainerError> {
-        let runtime = &self.parts.runtime;
-        let bundle = self.parts.store.container_run_dir(id);
+        let runtime = &self.parts().runtime;
+        let bundle = self.parts().store.container_run_dir(id);
         let handler = sandbox.map_or(runtime.default_handler(), |sandbox| &sandbox.handler);
         let parent = sandbox.map_or("", |sandbox| &sandbox.config.cgroup_parent);
         runtime.abandon(id, handler, &bundle, parent).await?;
-        let (parts, id) = (Arc::clone(&self.parts), id.clone());
+        let (parts, id) = (self.parts(), id.clone());
         blocking(move || parts.forget_stored(&id)).await
     }
 }

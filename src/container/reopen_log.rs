@@ -20,6 +20,6 @@ impl Containers {
                 needed: "running",
             });
         }
-        Ok(self.parts.runtime.reopen_log(&record.bundle, &record.log).await?)
+        Ok(self.parts().runtime.reopen_log(&record.bundle, &record.log).await?)
     }
 }

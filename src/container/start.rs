@@ -5,8 +5,6 @@
 //! (`doBackOff`), and runs one that it does not see again whatever the pod's restart policy says
 //! (`ShouldContainerBeRestarted`): a job whose command does not exist would never fail.
 
-use std::sync::Arc;
-
 use crate::container::Containers;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
@@ -29,7 +27,7 @@ impl Containers {
     /// [`ContainerError::WrongState`] for any other; [`ContainerError::Runtime`] when the runtime
     /// fails, and then the container counts as ended, with the reason in its status.
     pub async fn start(&self, id: &str) -> Result<Change, ContainerError> {
-        let (record, turn) = self.parts.begin(id).await?;
+        let (record, turn) = self.parts().begin(id).await?;
         if record.state != ContainerState::Created {
             return Err(ContainerError::WrongState {
                 id: record.id.clone(),
@@ -38,7 +36,7 @@ impl Containers {
                 needed: "created",
             });
         }
-        let parts = Arc::clone(&self.parts);
+        let parts = self.parts();
         let work = async move {
             let _turn = turn;
             parts.start(&record).await

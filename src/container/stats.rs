@@ -121,7 +121,7 @@ impl Containers {
         records: Vec<Arc<ContainerRecord>>,
         groups: &Arc<[MetricGroup]>,
     ) -> Result<Vec<Arc<ContainerStats>>, ContainerError> {
-        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
+        let (parts, looks) = (self.parts(), Arc::clone(&self.looks));
         let groups = Arc::clone(groups);
         blocking(move || {
             let meter = parts.runtime.meter()?;

@@ -95,7 +95,7 @@ impl Containers {
     /// [`ContainerError::WillNotDie`] when it outlives KILL.
     pub async fn stop(&self, id: &str, patience: Duration) -> Result<Change, ContainerError> {
         let Ok(record) = self.find(id) else { return Ok(Change::Unchanged(())) };
-        self.parts.stop(&record.id, patience).await
+        self.parts().stop(&record.id, patience).await
     }
 }
 

@@ -15,7 +15,7 @@ impl Containers {
     /// limits that cannot be, [`ContainerError::MemoryInUse`] for a limit below what is used,
     /// [`ContainerError::Runtime`] when the kernel refuses them.
     pub async fn update(&self, id: &str, wanted: Resources) -> Result<(), ContainerError> {
-        let parts = &self.parts;
+        let parts = self.parts();
         let (record, _turn) = parts.begin(id).await?;
         if !matches!(record.state, ContainerState::Created | ContainerState::Running) {
             return Err(ContainerError::WrongState {

@@ -3,10 +3,24 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::cri::api;
 use crate::sandbox::Sandboxes;
 
-/// The facts about this daemon that do not change while it runs.
+/// What came of the last time that the configuration was read again.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reload {
+    /// When.
+    pub at: String,
+    /// Why it was not taken, if it was not.
+    pub refused: Option<String>,
+    /// The keys that were changed and wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// The facts about this daemon, which change when it is reloaded.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Which cgroup driver the kubelet must use too.
@@ -30,6 +44,8 @@ pub struct Node {
     /// What an administrator should know: options without effect, missing powers, a policy that
     /// accepts anything.
     pub warnings: Vec<String>,
+    /// What came of the last reload; `None` before the first.
+    pub reload: Option<Reload>,
 }
 
 impl Node {
@@ -100,6 +116,7 @@ impl Node {
             "crio": self.configuration,
             "policy": { "file": self.policy, "dryRun": self.dry_run },
             "warnings": self.warnings,
+            "reload": self.reload,
         });
         HashMap::from([("config".to_owned(), config.to_string())])
     }

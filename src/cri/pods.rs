@@ -100,7 +100,8 @@ async fn inspected(
         None => door.sandboxes.spec_text(record)?,
     };
     let spec: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let image = own.as_ref().map_or(&door.node.pause_image, |own| &own.image.name);
+    let node = door.node.now();
+    let image = own.as_ref().map_or(&node.pause_image, |own| &own.image.name);
     Ok(match record.infra {
         Some(infra) => serde_json::json!({
             "image": image,

@@ -20,6 +20,7 @@ use crate::cri::patience;
 use crate::cri::pods;
 use crate::cri::stats;
 use crate::cri::streaming;
+use crate::model::current::Current;
 use crate::model::stats::MetricGroup;
 use crate::sandbox::Sandboxes;
 use crate::state::Events;
@@ -29,7 +30,7 @@ use crate::streaming::Streaming;
 #[derive(Debug)]
 pub struct RuntimeDoor {
     /// What the node says of itself.
-    pub node: Node,
+    pub node: Arc<Current<Node>>,
     /// The use cases on sandboxes.
     pub sandboxes: Arc<Sandboxes>,
     /// The use cases on containers.
@@ -55,19 +56,19 @@ impl RuntimeService for RuntimeDoor {
     type GetContainerEventsStream = Chunks<api::ContainerEventResponse>;
 
     async fn version(&self, _: Request<api::VersionRequest>) -> Answer<api::VersionResponse> {
-        Ok(Response::new(self.node.version()))
+        Ok(Response::new(self.node.now().version()))
     }
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusResponse> {
         let verbose = request.into_inner().verbose;
-        Ok(Response::new(self.node.status(&self.sandboxes, verbose).await))
+        Ok(Response::new(self.node.now().status(&self.sandboxes, verbose).await))
     }
 
     async fn runtime_config(
         &self,
         _: Request<api::RuntimeConfigRequest>,
     ) -> Answer<api::RuntimeConfigResponse> {
-        Ok(Response::new(self.node.runtime_config()))
+        Ok(Response::new(self.node.now().runtime_config()))
     }
 
     /// The kubelet tells the node's pod CIDR; CNI does not need it.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::artifacts::ArtifactError;
 use crate::audit::AuditError;
+use crate::config::ConfigError;
 use crate::container::ContainerError;
 use crate::network::NetworkError;
 use crate::registry::RegistryError;
@@ -19,6 +20,15 @@ pub enum DaemonError {
     /// The process itself.
     #[error("cannot prepare the process")]
     Prepare(#[source] std::io::Error),
+    /// The configuration that was read again.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A runtime handler that is needed was to go.
+    #[error(
+        "the runtime handler {0} has pods or containers: it cannot be removed, nor its runtime_root \
+         changed, before they are gone"
+    )]
+    HandlerUsed(String),
     /// The account that must be kept cannot be.
     #[error(transparent)]
     Audit(#[from] AuditError),

@@ -18,15 +18,15 @@ use serde::Serialize;
 
 use crate::config::CgroupManager;
 use crate::config::Config;
-use crate::config::Shown;
-use crate::config::Values;
-use crate::config::show;
 use crate::container::ContainerError;
 use crate::container::Containers;
+use crate::cri::node::Node;
+use crate::cri::node::Reload;
 use crate::daemon::assemble::Parts;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::chain;
+use crate::model::current::Current;
 use crate::sandbox::Sandboxes;
 use crate::state::ContainerRecord;
 
@@ -36,8 +36,9 @@ pub(super) struct Inspect {
     containers: Arc<Containers>,
     sandboxes: Arc<Sandboxes>,
     info: Info,
+    node: Arc<Current<Node>>,
     /// The configuration as a file.
-    config: String,
+    config: Arc<Current<String>>,
 }
 
 /// The daemon, in CRI-O's words.
@@ -48,6 +49,8 @@ struct Info {
     storage_image: String,
     cgroup_driver: &'static str,
     default_id_mappings: IdMappings,
+    /// What came of the last reload of the configuration.
+    reload: Option<Reload>,
 }
 
 /// Users of all pods that have none of their own: the node's.
@@ -76,7 +79,7 @@ struct Container<'a> {
 }
 
 /// The routes.
-pub(super) fn routes(config: &Config, values: &Values, parts: &Parts) -> Router {
+pub(super) fn routes(config: &Config, text: Arc<Current<String>>, parts: &Parts) -> Router {
     let driver = match config.runtime.cgroup_manager {
         CgroupManager::Systemd => "systemd",
         CgroupManager::Cgroupfs => "cgroupfs",
@@ -87,12 +90,14 @@ pub(super) fn routes(config: &Config, values: &Values, parts: &Parts) -> Router 
         storage_image: String::new(),
         cgroup_driver: driver,
         default_id_mappings: IdMappings::default(),
+        reload: None,
     };
     let inspect = Inspect {
         containers: Arc::clone(&parts.containers),
         sandboxes: Arc::clone(&parts.sandboxes),
         info,
-        config: show(values, values, Shown::All),
+        node: Arc::clone(&parts.node),
+        config: text,
     };
     Router::new()
         .route("/info", get(info_of))
@@ -104,11 +109,13 @@ pub(super) fn routes(config: &Config, values: &Values, parts: &Parts) -> Router 
 }
 
 async fn info_of(State(inspect): State<Arc<Inspect>>) -> Response {
-    json(&inspect.info)
+    let reload = inspect.node.now().reload.clone();
+    json(&Info { reload, ..inspect.info.clone() })
 }
 
 async fn config_of(State(inspect): State<Arc<Inspect>>) -> Response {
-    ([("content-type", "application/toml")], inspect.config.clone()).into_response()
+    let text = inspect.config.now().as_ref().clone();
+    ([("content-type", "application/toml")], text).into_response()
 }
 
 async fn container_of(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {

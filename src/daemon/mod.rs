@@ -6,12 +6,14 @@ mod error;
 mod host;
 mod inspect;
 mod listen;
+mod live;
 mod metrics;
 pub mod offline;
 mod pause_image;
 mod profile_source;
 mod protections;
 mod reconcile;
+mod reload;
 mod serve;
 mod settings;
 mod tasks;
@@ -26,27 +28,50 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 pub use error::DaemonError;
+pub use reload::Relog;
 pub use wipe::Wiped;
 pub use wipe::wipe;
 
 use crate::config::Config;
+use crate::config::Inputs;
 use crate::config::Values;
 use crate::cri;
 use crate::cri::ImageDoor;
 use crate::cri::RuntimeDoor;
 use crate::cri::api::image_service_server::ImageServiceServer;
 use crate::cri::api::runtime_service_server::RuntimeServiceServer;
+use crate::daemon::assemble::Parts;
+use crate::daemon::reload::Reloader;
+use crate::model::current::Current;
+use crate::model::stats::MetricGroup;
 use crate::streaming::Streaming;
 
+/// What a daemon begins with.
+pub struct Start {
+    /// The configuration.
+    pub config: Config,
+    /// The configuration as it was written.
+    pub values: Values,
+    /// What reading it found; Status shows it.
+    pub warnings: Vec<String>,
+    /// What it is made from, to be read again on SIGHUP.
+    pub inputs: Inputs,
+    /// Tells the log what a configuration says of it.
+    pub relog: Relog,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Start").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// Runs the daemon until SIGTERM or SIGINT.
-///
-/// `values` is the configuration as it was written, and `warnings` are what loading it found; Status
-/// shows them.
 ///
 /// # Errors
 ///
 /// [`DaemonError`] when it cannot start; once it serves, it ends well.
-pub fn run(config: &Config, values: &Values, warnings: Vec<String>) -> Result<(), DaemonError> {
+pub fn run(start: Start) -> Result<(), DaemonError> {
     // Modes are given where files are made; whoever started us shall not widen them.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     crate::sys::memory::limit_arenas();
@@ -55,45 +80,78 @@ pub fn run(config: &Config, values: &Values, warnings: Vec<String>) -> Result<()
         .thread_keep_alive(std::time::Duration::from_secs(2))
         .build()
         .map_err(DaemonError::Prepare)?;
-    let outcome = runtime.block_on(run_until_end(config, values, warnings));
+    let outcome = runtime.block_on(run_until_end(start));
     // What still runs on other threads has no bearing on containers; records are written already.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     outcome
 }
 
-async fn run_until_end(
-    config: &Config,
-    values: &Values,
-    warnings: Vec<String>,
-) -> Result<(), DaemonError> {
+async fn run_until_end(start: Start) -> Result<(), DaemonError> {
+    let Start { config, values, warnings, inputs, relog } = start;
     let end = end_signal()?;
+    let reloads = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
-    let parts = assemble::assemble(config, values, warnings).await?;
-    metrics::serve(config, &parts.metrics).await?;
+    let parts = assemble::assemble(&config, &values, warnings).await?;
+    metrics::serve(&config, &parts.metrics).await?;
     reconcile::reconcile(&parts).await?;
     tasks::start(&parts);
     let (containers, sandboxes) = (Arc::clone(&parts.containers), Arc::clone(&parts.sandboxes));
     let (streaming, streams) =
-        Streaming::listen(settings::streaming(config), containers, sandboxes)?;
+        Streaming::listen(settings::streaming(&config), containers, sandboxes)?;
     let streaming = Arc::new(streaming);
-    let metric_groups = settings::metric_groups(config);
-    if let Some(period) = settings::collection_period(config) {
+    let metric_groups = settings::metric_groups(&config);
+    if let Some(period) = settings::collection_period(&config) {
         tasks::collect_stats_every(period, &parts.sandboxes, &metric_groups);
     }
-    let inspect = inspect::routes(config, values, &parts);
+    let text = Arc::new(Current::new(reload::text(&values)));
+    let inspect = inspect::routes(&config, Arc::clone(&text), &parts);
+    let routes = doors(&config, &parts, &streaming, metric_groups).merge(inspect);
+    let reloader = Reloader::new((inputs, relog), parts.clone(), values, text);
+    tasks::reload(&Arc::new(reloader), reloads);
+    let socket = config.api.listen.display();
+    tracing::info!(%socket, streaming = streaming.base(), "serving");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::debug!(%error, "no service manager was told");
+    }
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().drop_guard();
+    let streams = tokio::spawn(streaming.serve(streams, stop));
+    let events = Arc::clone(&parts.records.events);
+    let end = async move {
+        end.await;
+        // Who listens has nothing more to hear, and would hold up the end.
+        events.close();
+        drop(stopped);
+    };
+    serve::serve(listener, cri::counted(Routes::from(routes), parts.metrics), end).await;
+    if let Err(error) = streams.await {
+        tracing::error!(%error, "the streaming server ended badly");
+    }
+    tracing::info!("stopped serving; containers go on");
+    Ok(())
+}
+
+/// The services of the CRI.
+fn doors(
+    config: &Config,
+    parts: &Parts,
+    streaming: &Arc<Streaming>,
+    metric_groups: Arc<[MetricGroup]>,
+) -> axum::Router {
     let (send, receive) =
         (config.api.grpc_max_send_msg_size.0, config.api.grpc_max_recv_msg_size.0);
     let events = Arc::clone(&parts.records.events);
     let runtime_door = RuntimeDoor {
-        node: parts.node,
-        sandboxes: parts.sandboxes,
-        containers: parts.containers,
-        streaming: Arc::clone(&streaming),
+        node: Arc::clone(&parts.node),
+        sandboxes: Arc::clone(&parts.sandboxes),
+        containers: Arc::clone(&parts.containers),
+        streaming: Arc::clone(streaming),
         metric_groups,
-        events: config.runtime.enable_pod_events.then(|| Arc::clone(&events)),
+        events: config.runtime.enable_pod_events.then_some(events),
     };
-    let image_door = ImageDoor { images: parts.images, metrics: parts.metrics.clone() };
+    let image_door =
+        ImageDoor { images: Arc::clone(&parts.images), metrics: parts.metrics.clone() };
     let routes = Routes::new(
         RuntimeServiceServer::new(runtime_door)
             .max_encoding_message_size(send)
@@ -104,44 +162,17 @@ async fn run_until_end(
             .max_encoding_message_size(send)
             .max_decoding_message_size(receive),
     );
-    let routes = Routes::from(routes.into_axum_router().merge(inspect));
-    let socket = config.api.listen.display();
-    tracing::info!(%socket, streaming = streaming.base(), "serving");
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::debug!(%error, "no service manager was told");
-    }
-    let stop = CancellationToken::new();
-    let stopped = stop.clone().drop_guard();
-    let streams = tokio::spawn(streaming.serve(streams, stop));
-    let end = async move {
-        end.await;
-        // Who listens has nothing more to hear, and would hold up the end.
-        events.close();
-        drop(stopped);
-    };
-    serve::serve(listener, cri::counted(routes, parts.metrics), end).await;
-    if let Err(error) = streams.await {
-        tracing::error!(%error, "the streaming server ended badly");
-    }
-    tracing::info!("stopped serving; containers go on");
-    Ok(())
+    routes.into_axum_router()
 }
 
 /// Completes on SIGTERM or SIGINT.
 fn end_signal() -> Result<impl Future<Output = ()>, DaemonError> {
     let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Prepare)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Prepare)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
     Ok(async move {
-        loop {
-            tokio::select! {
-                _ = term.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => tracing::warn!(
-                    "SIGHUP: reloading the configuration is not built yet; restart the daemon, \
-                     containers go on meanwhile"
-                ),
-            }
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
         }
         tracing::info!("asked to stop");
     })

@@ -21,6 +21,7 @@ use crate::container;
 use crate::container::PauseImage;
 use crate::daemon::error::DaemonError;
 use crate::daemon::protections::Apparmor;
+use crate::daemon::reload;
 use crate::judge;
 use crate::metrics::Metrics;
 use crate::model::container::Device;
@@ -83,7 +84,7 @@ pub(super) fn records(store: &storage::Store, sandboxes: &Path) -> state::Settin
 
 pub(super) fn metrics(config: &Config) -> Metrics {
     let metrics = Metrics::new(&config.metrics.metrics_collectors);
-    metrics.default_runtime(&config.runtime.default_runtime);
+    reload::count(&metrics, config);
     metrics
 }
 

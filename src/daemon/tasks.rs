@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::signal::unix::Signal;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::container::Containers;
 use crate::daemon::assemble::Parts;
+use crate::daemon::reload::Reloader;
 use crate::failure::chain;
 use crate::model::ids::ContainerId;
 use crate::model::stats::MetricGroup;
@@ -33,7 +36,8 @@ const UNASKED: Duration = Duration::from_secs(120);
 
 /// Starts all tasks.
 pub(super) fn start(parts: &Parts) {
-    let (runtime, containers) = (parts.runtime.clone(), Arc::clone(&parts.containers));
+    let (runtime, containers) =
+        (parts.containers.parts().runtime.clone(), Arc::clone(&parts.containers));
     supervise("exits", move || watch_exits(runtime.clone(), Arc::clone(&containers)));
     let (sandboxes, containers) = (Arc::clone(&parts.sandboxes), Arc::clone(&parts.containers));
     supervise("lost", move || watch_lost(Arc::clone(&sandboxes), Arc::clone(&containers)));
@@ -108,6 +112,12 @@ async fn stop_again(sandboxes: Arc<Sandboxes>) {
         }
         pause = if failed { LONGEST_PAUSE.min(pause * 2) } else { LOOK_AGAIN };
     }
+}
+
+/// Reads the configuration again whenever that is asked for.
+pub(super) fn reload(reloader: &Arc<Reloader>, asked: Signal) {
+    let (reloader, asked) = (Arc::clone(reloader), Arc::new(Mutex::new(asked)));
+    supervise("reload", move || Arc::clone(&reloader).watch(Arc::clone(&asked)));
 }
 
 fn supervise<F>(name: &'static str, task: impl Fn() -> F + Send + 'static)

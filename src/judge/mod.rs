@@ -42,6 +42,7 @@ use crate::audit::Audit;
 use crate::judge::cache::Cache;
 use crate::judge::cache::Loaded;
 use crate::metrics::Metrics;
+use crate::model::current::Current;
 use crate::model::ids::ImageId;
 use crate::model::names::SandboxMetadata;
 use crate::policy::Mistakes;
@@ -75,7 +76,7 @@ pub struct Judge {
 
 #[derive(Debug)]
 struct Inner {
-    settings: Settings,
+    settings: Current<Settings>,
     audit: Audit,
     metrics: Metrics,
     cache: Cache,
@@ -133,13 +134,19 @@ impl Judge {
     /// A judge that puts its answers on this record and into these counters.
     #[must_use]
     pub fn new(settings: Settings, audit: Audit, metrics: Metrics) -> Self {
+        let settings = Current::new(settings);
         Self { inner: Arc::new(Inner { settings, audit, metrics, cache: Cache::default() }) }
     }
 
     /// Where the policy files are.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.settings.now()
+    }
+
+    /// From now on the policy files are there.
+    pub fn replace_settings(&self, settings: Settings) {
+        self.inner.settings.replace(settings);
     }
 
     /// The policy that holds for pods of this namespace; `None` is a pull for no pod. Blocks.
@@ -182,7 +189,8 @@ impl Judge {
 
 impl Inner {
     fn policy(&self, namespace: Option<&str>) -> Result<Loaded, JudgeError> {
-        let Settings { global, namespaces, .. } = &self.settings;
+        let settings = self.settings.now();
+        let Settings { global, namespaces, .. } = &*settings;
         for path in namespace::candidates(global, namespaces, namespace)? {
             if let Some(loaded) = load(&path, path == *global)? {
                 return Ok(loaded);
@@ -194,7 +202,8 @@ impl Inner {
 
     /// The namespace's own policy to come; without one, the node's, where the node's holds now.
     fn dry_run(&self, namespace: Option<&str>) -> Option<Result<Loaded, JudgeError>> {
-        let Settings { global, namespaces, dry_run, dry_run_namespaces } = &self.settings;
+        let settings = self.settings.now();
+        let Settings { global, namespaces, dry_run, dry_run_namespaces } = &*settings;
         let own = |directory: &Path| namespace.map(|name| directory.join(format!("{name}.json")));
         // That it is a name, and no path, was found when the policy that holds was read.
         if namespace::candidates(global, namespaces, namespace).is_err() {

@@ -4,6 +4,7 @@
 
 pub mod change;
 pub mod container;
+pub mod current;
 pub mod ids;
 pub mod in_flight;
 pub mod names;

@@ -64,7 +64,7 @@ pub struct Runtime {
 struct Shared {
     settings: Settings,
     exec_directory: PathBuf,
-    systemd: tokio::sync::Mutex<Option<Systemd>>,
+    systemd: Arc<tokio::sync::Mutex<Option<Systemd>>>,
 }
 
 impl Runtime {
@@ -87,8 +87,27 @@ impl Runtime {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&exec_directory, private)
             .map_err(|source| file(&exec_directory, source))?;
-        let systemd = tokio::sync::Mutex::new(None);
+        let systemd = Arc::default();
         Ok(Self { shared: Arc::new(Shared { settings, exec_directory, systemd }) })
+    }
+
+    /// The same with other settings, for what begins from now on. Where monitors leave their files stays.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::UnknownHandler`] and [`RuntimeError::Program`] when the default handler
+    /// cannot work.
+    pub fn with(&self, settings: Settings) -> Result<Self, RuntimeError> {
+        let settings = settings.checked()?;
+        let exec_directory = self.shared.exec_directory.clone();
+        let systemd = Arc::clone(&self.shared.systemd);
+        Ok(Self { shared: Arc::new(Shared { settings, exec_directory, systemd }) })
+    }
+
+    /// Where the runtime of a handler keeps its state; `None` where there is no such handler.
+    #[must_use]
+    pub fn state_root(&self, handler: &str) -> Option<&Path> {
+        Some(self.handler(handler).ok()?.runtime_root.as_path())
     }
 
     /// Whether there is a runtime handler of this name; the empty name means the default.

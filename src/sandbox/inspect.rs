@@ -18,7 +18,7 @@ impl Sandboxes {
     pub fn spec_text(&self, record: &SandboxRecord) -> Result<String, SandboxError> {
         let pod = PodFacts::new(record);
         let parent = &record.config.cgroup_parent;
-        let cgroup = self.parts.runtime.cgroups_path_of_pod(parent, &record.id)?;
+        let cgroup = self.parts().runtime.cgroups_path_of_pod(parent, &record.id)?;
         let created = OffsetDateTime::from_unix_timestamp_nanos(record.created.into());
         let created = created.ok().and_then(|moment| moment.format(&Rfc3339).ok());
         let spec = spec::sandbox(&pod.facts(), &cgroup, &created.unwrap_or_default())?;

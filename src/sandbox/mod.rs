@@ -30,6 +30,7 @@ use crate::container::Containers;
 use crate::container::PauseImage;
 use crate::failure::chain;
 use crate::metrics::Metrics;
+use crate::model::current::Current;
 use crate::model::ids::SandboxId;
 use crate::model::in_flight::InFlight;
 use crate::model::resources::Resources;
@@ -75,13 +76,13 @@ pub struct Settings {
 /// The use cases on sandboxes.
 #[derive(Debug)]
 pub struct Sandboxes {
-    parts: Arc<Parts>,
+    parts: Current<Parts>,
     runs: InFlight<String, Ran>,
     looks: Arc<stats::Looks>,
 }
 
 /// The subsystems that these verbs bring together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Parts {
     /// The records.
     pub records: Arc<Records>,
@@ -94,7 +95,7 @@ pub struct Parts {
     /// Brings the pause image here; `None` takes it only where it is here already.
     pub pause: Option<Arc<dyn PauseSource>>,
     /// SELinux labels.
-    pub labelling: Labelling,
+    pub labelling: Arc<Labelling>,
     /// The counters.
     pub metrics: Metrics,
     /// The configuration.
@@ -105,14 +106,25 @@ impl Sandboxes {
     /// The use cases over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts: Arc::new(parts), runs: InFlight::default(), looks: Arc::default() }
+        Self { parts: Current::new(parts), runs: InFlight::default(), looks: Arc::default() }
+    }
+
+    /// The parts as they are now: a verb takes them once, and has the same to its end.
+    #[must_use]
+    pub fn parts(&self) -> Arc<Parts> {
+        self.parts.now()
+    }
+
+    /// Verbs that begin from now on have these parts.
+    pub fn replace(&self, parts: Parts) {
+        self.parts.replace(parts);
     }
 
     /// All sandboxes, without those that are still being made.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<SandboxRecord>> {
-        let mut all = self.parts.records.sandboxes.all();
-        all.retain(|record| !self.parts.is_being_made(record));
+        let mut all = self.parts().records.sandboxes.all();
+        all.retain(|record| !self.parts().is_being_made(record));
         all
     }
 
@@ -122,7 +134,7 @@ impl Sandboxes {
     ///
     /// [`SandboxError::State`] when there is none, or more than one.
     pub fn find(&self, id: &str) -> Result<Arc<SandboxRecord>, SandboxError> {
-        Ok(self.parts.records.sandboxes.find(id)?)
+        Ok(self.parts().records.sandboxes.find(id)?)
     }
 
     /// Records what a pod may use from now on; nothing given stays as it is. The kubelet sets the
@@ -138,7 +150,7 @@ impl Sandboxes {
         resources: Option<Resources>,
     ) -> Result<(), SandboxError> {
         let record = self.find(id)?;
-        self.parts.records.sandboxes.update(&record.id, |record| {
+        self.parts().records.sandboxes.update(&record.id, |record| {
             record.config.overhead = overhead.or(record.config.overhead.take());
             record.config.resources = resources.or(record.config.resources.take());
         })?;
@@ -151,16 +163,16 @@ impl Sandboxes {
     ///
     /// [`NotReady`] says what is missing.
     pub async fn network_ready(&self) -> Result<(), NotReady> {
-        self.parts.network.ready().await
+        self.parts().network.ready().await
     }
 
     /// Takes over the host ports of a sandbox that an earlier daemon made, if it still has a
     /// network. The rules for them come with [`Sandboxes::settle_network`].
     pub fn adopt_network(&self, id: &SandboxId) {
-        let Some(record) = self.parts.records.sandboxes.by_id(id) else { return };
+        let Some(record) = self.parts().records.sandboxes.by_id(id) else { return };
         let Some(pod) = pod_network(&record) else { return };
         if record.network == NetworkState::Up && namespace::is_pinned(&pod.netns) {
-            self.parts.network.adopt(&pod, &record.ips);
+            self.parts().network.adopt(&pod, &record.ips);
         }
     }
 
@@ -170,19 +182,19 @@ impl Sandboxes {
     ///
     /// [`SandboxError::Network`]; it is to be tried again.
     pub async fn settle_network(&self) -> Result<(), SandboxError> {
-        Ok(self.parts.network.settle().await.map_err(NetworkError::from)?)
+        Ok(self.parts().network.settle().await.map_err(NetworkError::from)?)
     }
 
     /// Takes the rules for host ports for lost, as when somebody flushed the node's: the next
     /// [`Sandboxes::settle_network`] makes them all.
     pub async fn doubt_network(&self) {
-        self.parts.network.doubt().await;
+        self.parts().network.doubt().await;
     }
 
     /// The sandboxes whose stop failed at the network: see [`Sandboxes::go_on`].
     #[must_use]
     pub fn owing(&self) -> Vec<SandboxId> {
-        let all = self.parts.records.sandboxes.all().into_iter();
+        let all = self.parts().records.sandboxes.all().into_iter();
         all.filter(|record| record.network == NetworkState::Owed)
             .map(|record| record.id.clone())
             .collect()
@@ -191,18 +203,18 @@ impl Sandboxes {
     /// Whether the network keeps something for sandboxes that are gone.
     #[must_use]
     pub fn network_owes(&self) -> bool {
-        self.parts.network.owes()
+        self.parts().network.owes()
     }
 
     /// Undoes what the network still keeps for sandboxes that are not there any more.
     pub async fn collect_networks(&self) {
-        let all = self.parts.records.sandboxes.all();
+        let all = self.parts().records.sandboxes.all();
         let mut living: Vec<SandboxId> = all.iter().map(|record| record.id.clone()).collect();
         // A record that cannot be read, as of a later version, still stands for a pod that runs.
-        let on_disk = std::fs::read_dir(&self.parts.settings.records_dir).into_iter().flatten();
+        let on_disk = std::fs::read_dir(&self.parts().settings.records_dir).into_iter().flatten();
         living
             .extend(on_disk.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
-        let collected = self.parts.network.collect(&living).await;
+        let collected = self.parts().network.collect(&living).await;
         for id in collected.removed {
             tracing::info!(sandbox = %id, "its left-over network attachment was undone");
         }

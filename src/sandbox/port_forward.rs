@@ -66,7 +66,7 @@ impl Sandboxes {
 
     fn ready(&self, id: &str) -> Result<Arc<SandboxRecord>, SandboxError> {
         let record = self.find(id)?;
-        if record.state != SandboxState::Ready || self.parts.is_being_made(&record) {
+        if record.state != SandboxState::Ready || self.parts().is_being_made(&record) {
             return Err(SandboxError::NotReady(record.id.clone()));
         }
         Ok(record)

@@ -20,10 +20,10 @@ impl Sandboxes {
     /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
     /// on from there.
     pub async fn remove(&self, id: &str) -> Result<Change, SandboxError> {
-        let Some((id, turn)) = self.parts.begin(id).await? else {
+        let Some((id, turn)) = self.parts().begin(id).await? else {
             return Ok(Change::Unchanged(()));
         };
-        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
+        let (parts, looks) = (self.parts(), Arc::clone(&self.looks));
         let work = async move {
             let _turn = turn;
             parts.clear_away(&id).await?;
@@ -38,8 +38,8 @@ impl Sandboxes {
     /// Begins to remove what a daemon that died left half made. Nobody sees it meanwhile, and nobody
     /// waits for it: a plugin of its network may hang.
     pub async fn remove_half_made(&self, id: &SandboxId) {
-        let Ok(Some((id, turn))) = self.parts.begin(id.as_str()).await else { return };
-        let parts = Arc::clone(&self.parts);
+        let Ok(Some((id, turn))) = self.parts().begin(id.as_str()).await else { return };
+        let parts = self.parts();
         tokio::spawn(async move {
             let _turn = turn;
             if let Err(error) = parts.clear_away(&id).await {
@@ -55,7 +55,7 @@ impl Sandboxes {
     ///
     /// As [`Sandboxes::stop`] and [`Sandboxes::remove`].
     pub async fn go_on(&self, id: &SandboxId) -> Result<Change, SandboxError> {
-        let record = self.parts.records.sandboxes.by_id(id);
+        let record = self.parts().records.sandboxes.by_id(id);
         // One that was never ready is nobody's: no kubelet is going to remove it.
         if record.is_some_and(|record| record.ready_since.is_none()) {
             return self.remove(id.as_str()).await;

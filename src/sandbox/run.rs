@@ -45,7 +45,7 @@ impl Sandboxes {
     /// it is not made within `patience`; it is made all the same.
     pub async fn run(&self, config: SandboxConfig, patience: Option<Duration>) -> Ran {
         let name = config.metadata.full_name();
-        let parts = Arc::clone(&self.parts);
+        let parts = self.parts();
         let key = name.clone();
         if let Some(stage) = self.runs.stage(&key) {
             tracing::info!(pod = name, stage, "asked for again while it is being made");

@@ -92,7 +92,7 @@ impl Sandboxes {
     pub async fn collect_stats(&self, groups: Arc<[MetricGroup]>) -> Result<(), SandboxError> {
         let stats = self.look(self.list(), groups, true).await?;
         let containers = stats.iter().flat_map(|pod| pod.containers.iter().map(Arc::clone));
-        self.parts.containers.keep_collected(containers);
+        self.parts().containers.keep_collected(containers);
         let collected = stats.into_iter().map(|stats| (stats.record.id.clone(), stats)).collect();
         *self.looks.collected.lock().unwrap_or_else(PoisonError::into_inner) = collected;
         Ok(())
@@ -105,7 +105,7 @@ impl Sandboxes {
         is_kept: bool,
     ) -> Result<Vec<Arc<PodStats>>, SandboxError> {
         let mut containers = self.containers_of(&records, groups).await?;
-        let (parts, looks) = (Arc::clone(&self.parts), Arc::clone(&self.looks));
+        let (parts, looks) = (self.parts(), Arc::clone(&self.looks));
         blocking(move || {
             let meter = parts.runtime.meter()?;
             let networks = records.iter().filter(|record| has_network(record));
@@ -146,10 +146,10 @@ impl Sandboxes {
     ) -> Result<HashMap<SandboxId, Vec<Arc<ContainerStats>>>, SandboxError> {
         let mut all: HashMap<SandboxId, Vec<_>> =
             records.iter().map(|record| (record.id.clone(), Vec::new())).collect();
-        let mut wanted: Vec<Arc<ContainerRecord>> = self.parts.containers.list();
+        let mut wanted: Vec<Arc<ContainerRecord>> = self.parts().containers.list();
         wanted.retain(|record| all.contains_key(&record.sandbox));
         wanted.sort_by_key(|record| record.created);
-        let looked = self.parts.containers.look(wanted, groups).await;
+        let looked = self.parts().containers.look(wanted, groups).await;
         for stats in looked.map_err(SandboxError::Stats)? {
             all.entry(stats.record.sandbox.clone()).or_default().push(stats);
         }

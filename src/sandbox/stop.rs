@@ -34,7 +34,7 @@ impl Sandboxes {
     /// [`SandboxError::BeingMade`]; [`SandboxError`] of the step that failed, and the next call goes
     /// on from there.
     pub async fn stop(&self, id: &str, patience: Option<Duration>) -> Result<Change, SandboxError> {
-        let parts = &self.parts;
+        let parts = self.parts();
         if id.is_empty() {
             return Err(parts
                 .records
@@ -44,7 +44,7 @@ impl Sandboxes {
                 .map_or(SandboxError::Vanished, Into::into));
         }
         let Some((id, turn)) = parts.begin(id).await? else { return Ok(Change::Unchanged(())) };
-        let parts = Arc::clone(parts);
+        let parts = Arc::clone(&parts);
         let work = async move {
             let _turn = turn;
             parts.stop(&id, patience).await
@@ -59,7 +59,7 @@ impl Sandboxes {
     ///
     /// [`SandboxError::State`] when the record cannot be written.
     pub fn reconcile(&self, id: &SandboxId) -> Result<(), SandboxError> {
-        let Some(record) = self.parts.records.sandboxes.by_id(id) else { return Ok(()) };
+        let Some(record) = self.parts().records.sandboxes.by_id(id) else { return Ok(()) };
         let namespaces = &record.namespaces;
         let NamespacePaths { net, ipc, uts, pid, user } = namespaces;
         let pins = [net, ipc, uts, pid, user];
@@ -68,7 +68,7 @@ impl Sandboxes {
         let whole = pinned && record.run_dir.is_dir() && infra::is_alive(&record);
         if record.state == SandboxState::Ready && !whole {
             tracing::warn!(sandbox = %id, "its namespaces, files or infra process are gone");
-            self.parts.records.sandboxes.update(id, |record| {
+            self.parts().records.sandboxes.update(id, |record| {
                 record.state = SandboxState::NotReady;
             })?;
         }

@@ -54,6 +54,7 @@ mod policy;
 mod port_forward;
 mod pull;
 mod races;
+mod reload;
 mod restart;
 mod runtime;
 mod scene;

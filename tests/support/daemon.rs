@@ -44,6 +44,7 @@ pub(crate) struct Daemon {
     directory: TempDir,
     process: Option<Child>,
     arguments: Vec<String>,
+    without: Vec<&'static str>,
 }
 
 impl Daemon {
@@ -56,6 +57,7 @@ impl Daemon {
             directory: directory.expect("a directory"),
             process: None,
             arguments: Vec::new(),
+            without: Vec::new(),
         };
         for name in ["cni", "crio.conf.d", "policies", "registries.conf.d", "hooks", "pods"] {
             fs::create_dir(daemon.path(name)).expect("a directory");
@@ -116,6 +118,11 @@ impl Daemon {
     /// Adds a flag.
     pub(crate) fn argument(&mut self, argument: &str) {
         self.arguments.push(argument.to_owned());
+    }
+
+    /// Leaves one of the usual flags out, because a flag goes before what a file says.
+    pub(crate) fn without(&mut self, flag: &'static str) {
+        self.without.push(flag);
     }
 
     /// A bridge that only this story has, with addresses of its own.
@@ -189,6 +196,10 @@ impl Daemon {
             ("--log-level", "debug"),
         ] {
             flags.extend([flag.to_owned(), value.to_owned()]);
+        }
+        for flag in &self.without {
+            let at = flags.iter().position(|found| found == flag).expect("a usual flag");
+            flags.drain(at..at + 2);
         }
         flags.extend(self.arguments.iter().cloned());
         flags
@@ -280,6 +291,22 @@ impl Daemon {
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         self.start().await;
+    }
+
+    /// Has it read its configuration again, and gives what it logged of that.
+    pub(crate) async fn reload(&self) -> String {
+        let before = self.log().len();
+        self.signal(Signal::SIGHUP);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = self.log().split_off(before);
+            let last = ["configuration reloaded", "configuration was not reloaded"];
+            if said.ends_with('\n') && last.iter().any(|words| said.contains(words)) {
+                return said;
+            }
+            assert!(Instant::now() < end, "no reload:\n{}", self.log_end());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::key::LATER;
+use crate::config::key::LIVE;
 use crate::config::key::NOW;
 use crate::config::key::never;
 use crate::config::key::table;
@@ -25,33 +26,33 @@ table! {
         namespaced_auth_dir: PathBuf = Text("/etc/crio/auth"), LATER.hidden();
         /// The image that a pod's own process is run from, where a pod has one. It is pulled if it is
         /// not here; unless it is the default, which nobody set: then a built-in program serves.
-        pause_image: String = Text("registry.k8s.io/pause:3.10.1"), NOW;
+        pause_image: String = Text("registry.k8s.io/pause:3.10.1"), LIVE;
         /// A file with credentials for the pause image.
-        pause_image_auth_file: Option<PathBuf> = Text(""), NOW;
+        pause_image_auth_file: Option<PathBuf> = Text(""), LIVE;
         /// The program in the pause image; empty takes what the image says.
-        pause_command: String = Text("/pause"), NOW;
+        pause_command: String = Text("/pause"), LIVE;
         /// Images that the kubelet must not remove: whole names, or with * at the end or at both
         /// ends.
-        pinned_images: Vec<String> = List(&[]), NOW;
+        pinned_images: Vec<String> = List(&[]), LIVE;
         /// The policy that says which images may be used; empty is /etc/containers/policy.json.
-        signature_policy: Option<PathBuf> = Text(""), NOW;
+        signature_policy: Option<PathBuf> = Text(""), LIVE;
         /// What becomes of a container whose image came to this node without the signatures that the
         /// policy wants, as by podman load: refuse, or fetch, which looks them up in the image's
         /// registry and keeps them. CRI-O does not have this key.
-        on_missing_evidence: MissingEvidence = Text("refuse"), NOW.no_variable();
+        on_missing_evidence: MissingEvidence = Text("refuse"), LIVE.no_variable();
         /// The directory of policies for one namespace each, as NAMESPACE.json.
-        signature_policy_dir: PathBuf = Text("/etc/crio/policies"), NOW;
+        signature_policy_dir: PathBuf = Text("/etc/crio/policies"), LIVE;
         /// A policy that is to come: what it would refuse is recorded, and runs if signature_policy
         /// allows it. CRI-O has no such key.
-        signature_policy_dry_run: Option<PathBuf> = Text(""), NOW;
+        signature_policy_dry_run: Option<PathBuf> = Text(""), LIVE;
         /// The directory of policies to come for one namespace each, as NAMESPACE.json. CRI-O has no
         /// such key.
-        signature_policy_dry_run_dir: Option<PathBuf> = Text(""), NOW;
+        signature_policy_dry_run_dir: Option<PathBuf> = Text(""), LIVE;
         /// Registries to be spoken to without TLS.
         insecure_registries: Vec<String> = List(&[]),
             never("set insecure in registries.conf").flag("insecure-registry");
         /// What becomes of the volumes an image declares: mkdir, bind or ignore.
-        image_volumes: ImageVolumes = Text("mkdir"), NOW;
+        image_volumes: ImageVolumes = Text("mkdir"), LIVE;
         /// The directory for large temporary files.
         big_files_temporary_dir: Option<PathBuf> = Text(""),
             never("a pull writes no temporary file outside the store");
@@ -62,7 +63,7 @@ table! {
         pull_progress_timeout: Duration = Text("0s"), NOW;
         /// Mounts OCI artifacts into containers.
         oci_artifact_mount_support: bool = Bool(true),
-            NOW.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");
+            LIVE.variable("CONTAINER_OCI_ARTIFACT_SUPPORT");
         /// What becomes of a short name with several candidates: enforcing or disabled.
         short_name_mode: ShortNameMode = Text("enforcing"), NOW;
     }

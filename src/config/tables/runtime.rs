@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::key::LATER;
+use crate::config::key::LIVE;
 use crate::config::key::NOW;
 use crate::config::key::never;
 use crate::config::key::table;
@@ -36,56 +37,56 @@ table! {
     Runtime = "crio.runtime" {
         /// The handler of a pod that names none: one of the runtimes tables below. It is crun where
         /// crun is installed and runc is not. CRI-O has crun.
-        default_runtime: String = Text("runc"), NOW;
+        default_runtime: String = Text("runc"), LIVE;
         /// Who makes the cgroups: systemd or cgroupfs. It must be what the kubelet has.
         cgroup_manager: CgroupManager = Text("systemd"), NOW;
         /// The monitor, conmon; empty looks for it in $PATH. The monitor_path of a handler is newer.
-        conmon: Option<PathBuf> = Text(""), NOW;
+        conmon: Option<PathBuf> = Text(""), LIVE;
         /// The cgroup of the monitors: pod, or a systemd slice. The monitor_cgroup of a handler is
         /// newer.
-        conmon_cgroup: String = Text(""), NOW;
+        conmon_cgroup: String = Text(""), LIVE;
         /// The environment of the monitors. The monitor_env of a handler is newer.
-        conmon_env: Vec<Assignment> = List(&[]), NOW;
+        conmon_env: Vec<Assignment> = List(&[]), LIVE;
         /// The program that pins namespaces.
         pinns_path: Option<PathBuf> = Text(""), never("the daemon pins namespaces itself");
         /// The directory under which the namespaces of pods are pinned.
         namespaces_dir: PathBuf = Text("/var/run"), NOW;
         /// Sysctls for every pod, as net.ipv4.ip_forward=1. They must belong to a namespace that
         /// the pod has of its own.
-        default_sysctls: Vec<Assignment> = List(&[]), NOW;
+        default_sysctls: Vec<Assignment> = List(&[]), LIVE;
         /// The capabilities of every container that does not ask for others. Empty is none.
-        default_capabilities: Vec<Capability> = List(NINE), NOW;
+        default_capabilities: Vec<Capability> = List(NINE), LIVE;
         /// Makes the capabilities inheritable too, which CVE-2022-27652 was about.
-        add_inheritable_capabilities: bool = Bool(false), NOW;
+        add_inheritable_capabilities: bool = Bool(false), LIVE;
         /// Environment variables for every container; those of image and pod go before them.
-        default_env: Vec<Assignment> = List(&[]), NOW;
+        default_env: Vec<Assignment> = List(&[]), LIVE;
         /// Resource limits for every container, as nofile=1024:2048. Without, they are the daemon's.
-        default_ulimits: Vec<Ulimit> = List(&[]), NOW;
+        default_ulimits: Vec<Ulimit> = List(&[]), LIVE;
         /// Labels the processes and files of pods, where the kernel has SELinux on.
         selinux: bool = Bool(true), NOW;
         /// A file with the default seccomp profile; empty takes the built-in one.
-        seccomp_profile: Option<PathBuf> = Text(""), NOW;
+        seccomp_profile: Option<PathBuf> = Text(""), LIVE;
         /// A file with a seccomp profile for privileged containers; empty is none.
-        privileged_seccomp_profile: Option<PathBuf> = Text(""), NOW;
+        privileged_seccomp_profile: Option<PathBuf> = Text(""), LIVE;
         /// The default AppArmor profile, or unconfined.
-        apparmor_profile: String = Text("crio-default"), NOW;
+        apparmor_profile: String = Text("crio-default"), LIVE;
         /// Directories of OCI hooks, as oci-hooks(5) has them; of two files with one name, that of
         /// the later directory counts.
-        hooks_dir: Vec<PathBuf> = List(&["/usr/share/containers/oci/hooks.d"]), NOW;
+        hooks_dir: Vec<PathBuf> = List(&["/usr/share/containers/oci/hooks.d"]), LIVE;
         /// A file of mounts for every container; empty is /etc/containers/mounts.conf, or that of
         /// /usr/share/containers.
-        default_mounts_file: Option<PathBuf> = Text(""), NOW;
+        default_mounts_file: Option<PathBuf> = Text(""), LIVE;
         /// The most processes in a container; -1 is no limit. The kubelet's podPidsLimit is newer.
-        pids_limit: Option<u64> = Integer(-1), NOW;
+        pids_limit: Option<u64> = Integer(-1), LIVE;
         /// The size at which a container's log is cut; -1 is never. The kubelet's
         /// containerLogMaxSize is newer.
-        log_size_max: LogSize = Integer(-1), NOW;
+        log_size_max: LogSize = Integer(-1), LIVE;
         /// Writes what containers say to journald as well.
-        log_to_journald: bool = Bool(false), NOW.flag("log-journald");
+        log_to_journald: bool = Bool(false), LIVE.flag("log-journald");
         /// From which level on the daemon logs: trace, debug, info, warn or error.
-        log_level: LogLevel = Text("info"), NOW.alias("l");
+        log_level: LogLevel = Text("info"), LIVE.alias("l");
         /// Logs only what this regular expression matches.
-        log_filter: Pattern = Text(""), NOW;
+        log_filter: Pattern = Text(""), LIVE;
         /// The directory in which the monitors leave how a container ended.
         container_exits_dir: PathBuf = Text("/var/run/crio/exits"),
             NOW.variable("CONTAINER_EXITS_DIR");
@@ -95,7 +96,7 @@ table! {
         /// The seconds within which a killed container must be gone. 30 is the least.
         ctr_stop_timeout: u32 = Integer(30), LATER.variable("CONTAINER_STOP_TIMEOUT");
         /// Gives a pod a process of its own only where its containers share a process namespace.
-        drop_infra_ctr: bool = Bool(true), NOW;
+        drop_infra_ctr: bool = Bool(true), LIVE;
         /// The processors of infra containers and helpers, as 0-1.
         infra_ctr_cpuset: String = Text(""), LATER;
         /// The processors that containers with processors of their own may share.
@@ -111,25 +112,25 @@ table! {
         /// Pulls images in a cgroup of their own: pod, or a systemd slice.
         separate_pull_cgroup: String = Text(""), LATER.variable("PULL_IN_A_CGROUP");
         /// The devices that pods may ask for by annotation.
-        allowed_devices: Vec<PathBuf> = List(&["/dev/fuse", "/dev/net/tun"]), NOW;
+        allowed_devices: Vec<PathBuf> = List(&["/dev/fuse", "/dev/net/tun"]), LIVE;
         /// Devices for every container, as /dev/sdc:/dev/xvdc:rwm.
-        additional_devices: Vec<Device> = List(&[]), NOW;
+        additional_devices: Vec<Device> = List(&[]), LIVE;
         /// Directories of CDI specifications.
-        cdi_spec_dirs: Vec<PathBuf> = List(&["/etc/cdi", "/var/run/cdi"]), NOW;
+        cdi_spec_dirs: Vec<PathBuf> = List(&["/etc/cdi", "/var/run/cdi"]), LIVE;
         /// Gives devices in a container to the user it runs as.
-        device_ownership_from_security_context: bool = Bool(false), NOW.no_variable();
+        device_ownership_from_security_context: bool = Bool(false), LIVE.no_variable();
         /// Sources of mounts that are not made as directories when they are missing.
-        absent_mount_sources_to_reject: Vec<PathBuf> = List(&[]), NOW;
+        absent_mount_sources_to_reject: Vec<PathBuf> = List(&[]), LIVE;
         /// A prefix for the sources of bind mounts.
         bind_mount_prefix: Option<PathBuf> = Text(""), NOW;
         /// Makes the root of every container read-only.
-        read_only: bool = Bool(false), NOW;
+        read_only: bool = Bool(false), LIVE;
         /// Lets the runtime move the root mount instead of calling pivot_root.
-        no_pivot: bool = Bool(false), NOW;
+        no_pivot: bool = Bool(false), LIVE;
         /// The time zone of containers; Local is that of the node.
-        timezone: String = Text(""), NOW.alias("tz").variable("CONTAINER_TIME_ZONE");
+        timezone: String = Text(""), LIVE.alias("tz").variable("CONTAINER_TIME_ZONE");
         /// Leaves SELinux out for pods on the node's network.
-        hostnetwork_disable_selinux: bool = Bool(true), NOW;
+        hostnetwork_disable_selinux: bool = Bool(true), LIVE;
         /// Leaves the host ports of pods alone.
         disable_hostport_mapping: bool = Bool(false), NOW.variable("DISABLE_HOSTPORT_MAPPING");
         /// The map of user ids for every container.
@@ -137,9 +138,9 @@ table! {
         /// The map of group ids for every container.
         gid_mappings: String = Text(""), never("pods ask for user namespaces (hostUsers: false)");
         /// The least user id of the node that a map may name.
-        minimum_mappable_uid: Option<u64> = Integer(-1), NOW;
+        minimum_mappable_uid: Option<u64> = Integer(-1), LIVE;
         /// The least group id of the node that a map may name.
-        minimum_mappable_gid: Option<u64> = Integer(-1), NOW;
+        minimum_mappable_gid: Option<u64> = Integer(-1), LIVE;
         /// The file of the Resource Director classes.
         rdt_config_file: Option<PathBuf> = Text(""), LATER.no_variable();
         /// The file of the block I/O classes.
