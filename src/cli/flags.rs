@@ -33,6 +33,7 @@ pub(super) fn command() -> Command {
         .disable_help_subcommand(false)
         .allow_external_subcommands(true)
         .arg(switch(VERSION, 'v', "Print the version."))
+        .subcommand(super::check::command())
         .subcommand(config())
         .subcommand(super::documents::completion_command())
         .subcommand(super::evidence::command())

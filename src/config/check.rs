@@ -85,7 +85,7 @@ impl Config {
             runtime,
             image: image(values)?,
             network: network(values)?,
-            metrics: Metrics::read(values, Metrics::TABLE)?,
+            metrics: metrics(values)?,
             audit: Audit::read(values, Audit::TABLE)?,
             tracing: Tracing::read(values, Tracing::TABLE)?,
             stats: Stats::read(values, Stats::TABLE)?,
@@ -165,6 +165,17 @@ fn api(values: &Values) -> Result<Api, ConfigError> {
         }
     }
     Ok(api)
+}
+
+fn metrics(values: &Values) -> Result<Metrics, ConfigError> {
+    let metrics = Metrics::read(values, Metrics::TABLE)?;
+    let (because, key, set) = match (&metrics.metrics_cert, &metrics.metrics_key) {
+        (Some(_), None) => ("crio.metrics.metrics_cert", "metrics_key", "metrics_cert"),
+        (None, Some(_)) => ("crio.metrics.metrics_key", "metrics_cert", "metrics_key"),
+        (Some(_), Some(_)) | (None, None) => return Ok(metrics),
+    };
+    // The reference serves without TLS then, which nobody who names a certificate expects.
+    Err(ConfigError::Missing { place: values.source(Metrics::TABLE, set), because, key })
 }
 
 fn runtime(values: &Values, warnings: &mut Vec<Warning>) -> Result<Runtime, ConfigError> {

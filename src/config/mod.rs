@@ -45,6 +45,7 @@ pub use load::load;
 pub use reload::Change;
 pub use reload::Reloaded;
 pub use reload::reload;
+pub use setting::go_duration as duration;
 pub use show::Shown;
 pub use show::show;
 pub use tables::Api;

@@ -146,7 +146,7 @@ pub(super) fn text(value: &Value) -> Option<&str> {
 
 /// A duration in the words of Go's `time.ParseDuration`, not below zero.
 #[must_use]
-pub(super) fn go_duration(text: &str) -> Option<Duration> {
+pub fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

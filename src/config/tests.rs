@@ -454,3 +454,9 @@ fn what_the_reference_reloads_is_reloaded_here() {
         assert!(!key.row.reloads, "{}", key.path());
     }
 }
+
+#[test]
+fn a_certificate_for_metrics_without_its_key_is_no_plain_server() {
+    let node = Node::new().with("crio.conf", "[crio.metrics]\nmetrics_cert = \"/c\"\n");
+    assert_eq!(node.fault(), "/crio.conf:2: crio.metrics.metrics_cert needs metrics_key to be set");
+}

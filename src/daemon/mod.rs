@@ -2,6 +2,7 @@
 //! stop. Containers go on without it.
 
 mod assemble;
+mod check;
 mod error;
 mod host;
 mod inspect;
@@ -13,6 +14,7 @@ mod pause_image;
 mod profile_source;
 mod protections;
 mod reconcile;
+mod recover;
 mod reload;
 mod serve;
 mod settings;
@@ -27,7 +29,12 @@ use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+pub use check::Ask;
+pub use check::Checked;
+pub use check::check;
 pub use error::DaemonError;
+pub use recover::Due;
+pub use recover::due;
 pub use reload::Relog;
 pub use wipe::Wiped;
 pub use wipe::wipe;
@@ -92,9 +99,11 @@ async fn run_until_end(start: Start) -> Result<(), DaemonError> {
     let reloads = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
+    let recovery = recover::begin(&config)?;
     let parts = assemble::assemble(&config, &values, warnings).await?;
     metrics::serve(&config, &parts.metrics).await?;
     reconcile::reconcile(&parts).await?;
+    recover::finish(recovery, &parts, &config).await?;
     tasks::start(&parts);
     let (containers, sandboxes) = (Arc::clone(&parts.containers), Arc::clone(&parts.sandboxes));
     let (streaming, streams) =
@@ -124,10 +133,11 @@ async fn run_until_end(start: Start) -> Result<(), DaemonError> {
         events.close();
         drop(stopped);
     };
-    serve::serve(listener, cri::counted(Routes::from(routes), parts.metrics), end).await;
+    serve::serve(listener, cri::counted(Routes::from(routes), parts.metrics.clone()), end).await;
     if let Err(error) = streams.await {
         tracing::error!(%error, "the streaming server ended badly");
     }
+    recover::end_clean(&config, &parts.store);
     tracing::info!("stopped serving; containers go on");
     Ok(())
 }

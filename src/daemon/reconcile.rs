@@ -12,6 +12,7 @@ use crate::daemon::error::DaemonError;
 use crate::failure::chain;
 use crate::model::ids::ContainerId;
 use crate::model::ids::SandboxId;
+use crate::state::StateError;
 use crate::sys::files;
 
 /// How many containers are asked about at once.
@@ -20,8 +21,13 @@ const AT_ONCE: usize = 8;
 /// Loads the records and makes them true.
 pub(super) async fn reconcile(parts: &Parts) -> Result<(), DaemonError> {
     parts.store.collect_layers()?;
-    load_sandboxes(parts)?;
+    let cut = load_sandboxes(parts)?;
     load_containers(parts).await?;
+    for id in cut {
+        if let Err(error) = parts.sandboxes.remove_unreadable(&id).await {
+            tracing::error!(sandbox = %id, error = chain(&error), "cannot remove it");
+        }
+    }
     for sandbox in parts.records.sandboxes.all() {
         if let Err(error) = parts.sandboxes.reconcile(&sandbox.id) {
             tracing::error!(sandbox = %sandbox.id, error = chain(&error), "cannot reconcile");
@@ -53,7 +59,9 @@ async fn clear_unanswered(parts: &Parts) {
     }
 }
 
-fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
+/// Gives those whose record the power cut while it was written.
+fn load_sandboxes(parts: &Parts) -> Result<Vec<SandboxId>, DaemonError> {
+    let mut cut = Vec::new();
     let path = &parts.sandbox_records;
     let wrap = |source| DaemonError::File { path: path.clone(), source };
     std::fs::create_dir_all(path).map_err(wrap)?;
@@ -68,11 +76,18 @@ fn load_sandboxes(parts: &Parts) -> Result<(), DaemonError> {
             files::remove_tree(&directory).map_err(wrap)?;
             continue;
         }
-        if let Err(error) = parts.records.sandboxes.load(&id) {
-            tracing::error!(sandbox = %id, error = chain(&error), "its record is left alone");
+        match parts.records.sandboxes.load(&id) {
+            Ok(_) => {}
+            Err(error @ StateError::Cut { .. }) => {
+                tracing::warn!(sandbox = %id, error = chain(&error), "it is removed");
+                cut.push(id);
+            }
+            Err(error) => {
+                tracing::error!(sandbox = %id, error = chain(&error), "its record is left alone");
+            }
         }
     }
-    Ok(())
+    Ok(cut)
 }
 
 /// Only what the store has under CRI-O's metadata is ours; podman's containers are podman's.
@@ -83,10 +98,11 @@ async fn load_containers(parts: &Parts) -> Result<(), DaemonError> {
             continue;
         }
         let Err(error) = parts.records.containers.load(&id) else { continue };
-        if !parts.store.container_dir(&id).join("record.json").exists()
-            && has_own_mark(&stored.metadata)
-        {
-            tracing::warn!(container = %id, "was never finished; it is removed");
+        let cut = matches!(error, StateError::Cut { .. });
+        let half = cut || !parts.store.container_dir(&id).join("record.json").exists();
+        if half && has_own_mark(&stored.metadata) {
+            let why = if cut { "its record was cut" } else { "it was never finished" };
+            tracing::warn!(container = %id, why, "it is removed");
             let sandbox = sandbox_of(&stored.metadata);
             let sandbox = sandbox.and_then(|id| parts.records.sandboxes.by_id(&id));
             let removed = parts.containers.remove_half_made(&id, sandbox.as_deref()).await;

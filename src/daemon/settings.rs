@@ -122,6 +122,7 @@ pub(super) fn streaming(config: &Config) -> streaming::Settings {
     let from = &config.api;
     let files = from.stream_tls_cert.clone().zip(from.stream_tls_key.clone());
     let tls = files.filter(|_| from.stream_enable_tls).map(|(certificate, key)| TlsSettings {
+        serves: "streams",
         certificate,
         key,
         authority: from.stream_tls_ca.clone(),
@@ -134,6 +135,20 @@ pub(super) fn streaming(config: &Config) -> streaming::Settings {
         idle: from.stream_idle_timeout.unwrap_or(STREAM_IDLE),
         tls,
     }
+}
+
+/// TLS for metrics, if that is configured.
+pub(super) fn metrics_tls(config: &Config) -> Option<TlsSettings> {
+    let from = &config.metrics;
+    let files = from.metrics_cert.clone().zip(from.metrics_key.clone());
+    files.map(|(certificate, key)| TlsSettings {
+        serves: "metrics",
+        certificate,
+        key,
+        authority: None,
+        tls12: config.api.tls_min_version == TlsVersion::Tls12,
+        cipher_suites: config.api.tls_cipher_suites.clone(),
+    })
 }
 
 pub(super) fn policies(config: &Config) -> judge::Settings {

@@ -1,6 +1,7 @@
-//! `crio wipe --force`: removes every pod of this node, and the images that they ran.
+//! Removes every pod of this node, and the images that they ran.
 //!
-//! For a node that leaves its cluster, or whose pods nobody will ask about again. What podman, buildah
+//! `crio wipe --force` is for a node that leaves its cluster, or whose pods nobody will ask about again; a
+//! start does it after a reboot or an upgrade. What podman, buildah
 //! and skopeo have in the store stays. The daemon must not run meanwhile; its socket is held.
 
 use std::collections::BTreeSet;
@@ -8,8 +9,10 @@ use std::collections::BTreeSet;
 use crate::config::Config;
 use crate::config::Values;
 use crate::daemon::assemble;
+use crate::daemon::assemble::Parts;
 use crate::daemon::error::DaemonError;
 use crate::daemon::listen;
+use crate::daemon::offline;
 use crate::daemon::reconcile;
 use crate::failure::chain;
 
@@ -24,20 +27,25 @@ pub struct Wiped {
     pub failures: usize,
 }
 
-/// Removes every pod, and the images that their containers ran.
+/// Removes every pod, and, where `images` says so, the images that their containers ran.
 ///
 /// # Errors
 ///
 /// [`DaemonError`] where nothing could be begun, as when a daemon runs.
-pub fn wipe(config: &Config, values: &Values) -> Result<Wiped, DaemonError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(DaemonError::Prepare)?.block_on(all(config, values))
+pub fn wipe(config: &Config, values: &Values, images: bool) -> Result<Wiped, DaemonError> {
+    offline::wait_for(async {
+        let socket = listen::bind(&config.api.listen).await?;
+        let parts = assemble::assemble(config, values, Vec::new()).await?;
+        reconcile::reconcile(&parts).await?;
+        let wiped = pods(&parts, images).await;
+        drop(socket);
+        let _ = std::fs::remove_file(&config.api.listen);
+        Ok(wiped)
+    })?
 }
 
-async fn all(config: &Config, values: &Values) -> Result<Wiped, DaemonError> {
-    let socket = listen::bind(&config.api.listen).await?;
-    let parts = assemble::assemble(config, values, Vec::new()).await?;
-    reconcile::reconcile(&parts).await?;
+/// Removes every pod, and the images that they ran if these are to go too.
+pub(super) async fn pods(parts: &Parts, images: bool) -> Wiped {
     let mut wiped = Wiped::default();
     let used: BTreeSet<_> =
         parts.records.containers.all().iter().map(|container| container.image.id.clone()).collect();
@@ -56,7 +64,7 @@ async fn all(config: &Config, values: &Values) -> Result<Wiped, DaemonError> {
             }
         }
     }
-    for image in used {
+    for image in used.into_iter().filter(|_| images) {
         match parts.images.remove(image.as_str()).await {
             Ok(_) => wiped.images += 1,
             Err(error) => {
@@ -65,7 +73,5 @@ async fn all(config: &Config, values: &Values) -> Result<Wiped, DaemonError> {
             }
         }
     }
-    drop(socket);
-    let _ = std::fs::remove_file(&config.api.listen);
-    Ok(wiped)
+    wiped
 }

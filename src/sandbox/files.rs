@@ -66,14 +66,14 @@ pub(super) fn make(
 
 /// Takes the files away. They may be gone in part already, or never have been: nothing is below
 /// what is no directory.
-pub(super) fn remove(record: &SandboxRecord) -> Result<(), SandboxError> {
-    let looked_for = std::fs::symlink_metadata(&record.run_dir);
+pub(super) fn remove(run_dir: &Path) -> Result<(), SandboxError> {
+    let looked_for = std::fs::symlink_metadata(run_dir);
     if looked_for.is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory) {
         return Ok(());
     }
-    let shm = record.shm();
+    let shm = run_dir.join("shm");
     mount::unmount(&shm).map_err(failed("unmount", &shm))?;
-    files::remove_tree(&record.run_dir).map_err(failed("remove", &record.run_dir))
+    files::remove_tree(run_dir).map_err(failed("remove", run_dir))
 }
 
 fn is_empty(dns: &DnsConfig) -> bool {

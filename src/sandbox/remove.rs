@@ -8,9 +8,12 @@ use crate::model::ids::SandboxId;
 use crate::model::in_flight::to_the_end;
 use crate::sandbox::Parts;
 use crate::sandbox::Sandboxes;
+use crate::sandbox::Settings;
 use crate::sandbox::blocking;
 use crate::sandbox::error::SandboxError;
+use crate::sandbox::files as own_files;
 use crate::sys::files;
+use crate::sys::namespace;
 
 impl Sandboxes {
     /// Removes a sandbox and all its containers. One that is not there is removed already.
@@ -47,6 +50,37 @@ impl Sandboxes {
                 tracing::warn!(sandbox = %id, error, "what is left of a half-made pod stays for now");
             }
         });
+    }
+
+    /// Takes away what is left of a sandbox whose record was cut: nobody can say what it was. What the
+    /// network keeps for it goes with what it keeps for other pods that are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`SandboxError`] of the step that failed; the next start tries again.
+    pub async fn remove_unreadable(&self, id: &SandboxId) -> Result<(), SandboxError> {
+        let parts = self.parts();
+        let failed = |source| SandboxError::Container { id: id.to_string(), source };
+        for record in parts.records.containers_of(id) {
+            parts.containers.remove(record.id.as_str()).await.map_err(failed)?;
+        }
+        parts.containers.remove_infra(id).await.map_err(failed)?;
+        let id = id.to_string();
+        blocking(move || {
+            let Settings { namespaces_dir, run_dir, records_dir, .. } = &parts.settings;
+            // The user namespace last: the others belong to it.
+            for kind in ["netns", "ipcns", "utsns", "pidns", "userns"] {
+                namespace::unpin(&namespaces_dir.join(kind).join(&id))?;
+            }
+            own_files::remove(&run_dir.join(&id))?;
+            let path = records_dir.join(&id);
+            files::remove_tree(&path).map_err(|source| SandboxError::File {
+                action: "remove",
+                path,
+                source,
+            })
+        })
+        .await
     }
 
     /// Goes on where the stop or the removal of a sandbox failed at the network.

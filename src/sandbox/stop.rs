@@ -146,7 +146,7 @@ impl Parts {
             for path in [net, ipc, uts, user].into_iter().flatten() {
                 done = done.and(namespace::unpin(path).map_err(SandboxError::from));
             }
-            done.and(files::remove(&record))
+            done.and(files::remove(&record.run_dir))
         })
         .await?;
         self.records.sandboxes.update(&id, |record| {

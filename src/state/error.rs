@@ -41,6 +41,14 @@ pub enum StateError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file ends too soon, or has bytes that nobody wrote: the power failed while it was written.
+    #[error("the record {path} was cut")]
+    Cut {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// The file is no record of a version that this program knows.
     #[error("{path} is no record that this version reads")]
     Malformed {
@@ -57,7 +65,7 @@ impl Classify for StateError {
             Self::Unknown { .. } => Kind::NotFound,
             Self::Ambiguous { .. } => Kind::InvalidRequest,
             Self::Write { source, .. } | Self::Read { source, .. } => io_kind(source),
-            Self::Malformed { .. } => Kind::Corrupt,
+            Self::Cut { .. } | Self::Malformed { .. } => Kind::Corrupt,
         }
     }
 }

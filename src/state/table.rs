@@ -163,13 +163,20 @@ impl<K: Ord + Clone + FromStr + AsText, T: Record> Table<K, T> {
     ///
     /// # Errors
     ///
-    /// [`StateError::Read`] and [`StateError::Malformed`].
+    /// [`StateError::Read`], [`StateError::Cut`] and [`StateError::Malformed`].
     pub fn load(&self, id: &K) -> Result<Arc<T>, StateError> {
         let path = (self.path)(id);
         let bytes = files::read(&path, RECORD_LIMIT, Links::Refuse)
             .map_err(|source| StateError::Read { path: path.clone(), source })?;
-        let envelope: Envelope<T> = serde_json::from_slice(&bytes)
-            .map_err(|source| StateError::Malformed { path: path.clone(), source })?;
+        let envelope: Envelope<T> = serde_json::from_slice(&bytes).map_err(|source| {
+            let path = path.clone();
+            // A later version's record is JSON all the same.
+            if source.is_data() {
+                StateError::Malformed { path, source }
+            } else {
+                StateError::Cut { path, source }
+            }
+        })?;
         if envelope.format != FORMAT {
             let source = serde::de::Error::custom(format_args!(
                 "it has format {}, this version knows {FORMAT}",

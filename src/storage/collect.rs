@@ -29,7 +29,7 @@ pub(super) struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    fn has(&self, id: &LayerId) -> bool {
+    pub(super) fn has(&self, id: &LayerId) -> bool {
         self.images.iter().any(|image| image.layers().any(|layer| layer == id))
             || self.containers.iter().any(|container| container.layer == id.as_str())
             || self.pinned.contains(id)
@@ -182,7 +182,7 @@ impl Store {
     }
 
     /// Renames all files of a layer that has no record into a staging directory.
-    fn displace_layer(&self, id: &LayerId) -> Result<Staging, StorageError> {
+    pub(super) fn displace_layer(&self, id: &LayerId) -> Result<Staging, StorageError> {
         let trash = Staging::new(&self.staging())?;
         let directory = self.layer_directory(id);
         if let Ok(place) = Place::read(&directory) {

@@ -32,6 +32,9 @@ pub enum StorageError {
         /// The fault.
         source: serde_json::Error,
     },
+    /// Something of the store is in use.
+    #[error("{0} is mounted: something of the store is in use")]
+    Mounted(PathBuf),
     /// No image has this id.
     #[error("no image {0} in the store")]
     ImageMissing(ImageId),
@@ -230,7 +233,7 @@ impl Classify for StorageError {
             Self::ImageMissing(_) | Self::LayerMissing(_) | Self::ContainerMissing(_) => {
                 Kind::NotFound
             }
-            Self::ImageInUse { .. } => Kind::WrongState,
+            Self::ImageInUse { .. } | Self::Mounted(_) => Kind::WrongState,
             Self::NotAStack { .. } | Self::Unmapped(_) => Kind::Internal,
             Self::TooDeep { .. } | Self::NoLayers(_) => Kind::NotSupported,
             Self::ContainerExists(_) | Self::NameTaken { .. } => Kind::NameTaken,

@@ -205,23 +205,24 @@ impl Store {
         }
     }
 
-    /// Where a data item is kept: under its key if that is plain, otherwise under the key in
-    /// base64 behind an equals sign.
+    /// Where a data item of an image is kept.
     pub(super) fn data_path(&self, id: &ImageId, key: &str) -> Result<PathBuf, StorageError> {
-        let directory = self.root().join("overlay-images").join(id.as_str());
-        let plain = |byte: u8| byte == b'.' || byte.is_ascii_digit() || byte.is_ascii_lowercase();
-        let name = if key.bytes().all(plain) {
-            key.to_owned()
-        } else {
-            format!("={}", STANDARD.encode(key))
-        };
-        if matches!(name.as_str(), "" | "." | "..") || name.contains('/') || name.len() > 255 {
-            let text = format!("{key:?} is no key for a data item");
-            let source = io::Error::new(io::ErrorKind::InvalidInput, text);
-            return Err(StorageError::Io { action: "use a data item in", path: directory, source });
-        }
-        Ok(directory.join(name))
+        item_in(self.root().join("overlay-images").join(id.as_str()), key)
     }
+}
+
+/// Where a data item is kept in this directory: under its key if that is plain, otherwise under the key
+/// in base64 behind an equals sign.
+pub(super) fn item_in(directory: PathBuf, key: &str) -> Result<PathBuf, StorageError> {
+    let plain = |byte: u8| byte == b'.' || byte.is_ascii_digit() || byte.is_ascii_lowercase();
+    let name =
+        if key.bytes().all(plain) { key.to_owned() } else { format!("={}", STANDARD.encode(key)) };
+    if matches!(name.as_str(), "" | "." | "..") || name.contains('/') || name.len() > 255 {
+        let text = format!("{key:?} is no key for a data item");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, text);
+        return Err(StorageError::Io { action: "use a data item in", path: directory, source });
+    }
+    Ok(directory.join(name))
 }
 
 fn with_size(row: &ImageRow, layers: &HashMap<&LayerId, &Layer>) -> Image {

@@ -79,7 +79,19 @@ pub(super) struct Snapshot<T> {
     pub(super) generation: u64,
 }
 
+impl<T> Default for Snapshot<T> {
+    /// No records.
+    fn default() -> Self {
+        Self { rows: Arc::default(), generation: 0 }
+    }
+}
+
 impl<T> Snapshot<T> {
+    /// All records, those that make no sense among them.
+    pub(super) fn rows(&self) -> &[Row<T>] {
+        &self.rows
+    }
+
     /// The records that make sense.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.rows.iter().filter_map(|row| row.record.as_ref())
@@ -139,6 +151,19 @@ impl<T: Record> Index<T> {
     pub(super) fn snapshot(&self) -> Result<Snapshot<T>, StorageError> {
         let held = self.hold(Hold::Read)?;
         Ok(Snapshot { rows: Arc::clone(&held.state.rows), generation: held.state.generation })
+    }
+
+    /// Renames a file of this index away, which is no index. `false` if it is none of its files.
+    pub(super) fn put_aside(&self, path: &Path, to: &Path) -> io::Result<bool> {
+        if !self.files.iter().any(|file| file.path == path) {
+            return Ok(false);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.token = None;
+        state.lock.lock(Hold::Write)?;
+        let done = state.lock.renew().and_then(|_| std::fs::rename(path, to));
+        state.lock.unlock();
+        done.map(|()| true)
     }
 
     /// Takes the lock, and keeps it as long as the answer lives.

@@ -31,6 +31,7 @@
 //! All calls block on disk and locks; callers keep them off the threads that serve requests.
 
 mod apply;
+mod check;
 mod collect;
 mod containers;
 mod crc64;
@@ -42,12 +43,14 @@ mod index;
 mod layers;
 mod lockfile;
 mod overlay;
+mod repair;
 mod rootfs;
 mod staging;
 mod stream;
 mod tar_split;
 mod unpack;
 mod usage;
+mod verify;
 mod whiteout;
 
 use std::collections::HashMap;
@@ -58,6 +61,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+pub use crate::storage::check::CheckOptions;
+pub use crate::storage::check::Depth;
+pub use crate::storage::check::Fault;
+pub use crate::storage::check::Finding;
+pub use crate::storage::check::Part;
+pub use crate::storage::check::Report;
 pub use crate::storage::containers::ContainerRecord;
 pub use crate::storage::containers::NewContainer;
 pub use crate::storage::error::EntryFault;
@@ -69,6 +78,10 @@ pub use crate::storage::images::Image;
 pub use crate::storage::layers::Layer;
 pub use crate::storage::layers::LayerCommit;
 pub use crate::storage::layers::LayerPins;
+pub use crate::storage::repair::Item;
+pub use crate::storage::repair::Left;
+pub use crate::storage::repair::Repair;
+pub use crate::storage::repair::remove_all;
 pub use crate::storage::staging::StagedLayer;
 pub use crate::storage::staging::Unpacked;
 pub use crate::storage::stream::Limits;
@@ -83,6 +96,8 @@ use crate::storage::index::Index;
 use crate::storage::index::IndexFile;
 use crate::storage::lockfile::LockFile;
 use crate::storage::rootfs::MountPoint;
+use crate::sys::beneath;
+use crate::sys::beneath::Directory;
 use crate::sys::files::Durability;
 
 /// Where a store is, and how its layers are mounted.
@@ -210,6 +225,18 @@ impl Store {
     #[must_use]
     pub fn runroot(&self) -> &Path {
         &self.inner.settings.runroot
+    }
+
+    /// Waits until all of it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let root = self.root();
+        Directory::open(root)
+            .and_then(|directory| beneath::sync_filesystem(&directory))
+            .map_err(StorageError::io("sync", root))
     }
 
     fn overlay(&self) -> PathBuf {

@@ -27,6 +27,17 @@ pub enum StreamingError {
         /// Why.
         source: io::Error,
     },
+    /// A certificate of our own making.
+    #[error("cannot make a certificate")]
+    SelfSigned(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It cannot be kept.
+    #[error("cannot write {path}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file that does not hold what it should.
     #[error("{path} has no {wanted} in PEM form")]
     Pem {
@@ -65,12 +76,15 @@ pub enum StreamingError {
 impl Classify for StreamingError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Listen { source, .. } | Self::File { source, .. } => io_kind(source),
+            Self::Listen { source, .. }
+            | Self::File { source, .. }
+            | Self::Write { source, .. } => io_kind(source),
             Self::TooManyWaiting(_) => Kind::Busy,
             Self::Pem { .. }
             | Self::Certificate { .. }
             | Self::Authority { .. }
             | Self::CipherSuites(_)
+            | Self::SelfSigned(_)
             | Self::NoRandomBytes => Kind::Internal,
         }
     }

@@ -36,7 +36,9 @@ use tokio::time::Instant;
 
 pub use command::Wanted;
 pub use error::StreamingError;
+pub use tls::Tls;
 pub use tls::TlsSettings;
+pub use tls::make_self_signed;
 
 use crate::container::Containers;
 use crate::model::ids::ContainerId;
@@ -44,7 +46,6 @@ use crate::model::ids::SandboxId;
 use crate::sandbox::Sandboxes;
 use crate::streaming::command::Command;
 use crate::streaming::port_forward::Forwarding;
-use crate::streaming::tls::Tls;
 use crate::streaming::tokens::Tokens;
 use crate::sys::socket;
 

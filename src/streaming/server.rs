@@ -26,7 +26,6 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,7 +94,7 @@ impl Streaming {
         }
         let line = Arc::new(Line::new(Peer::of(&stream).ok(), self.idle, cut.clone()));
         let Some(tls) = &self.tls else { return self.speak(stream, line, cut).await };
-        let accepts = TlsAcceptor::from(tls.config()).accept(stream);
+        let accepts = tls.accept(stream);
         match tokio::time::timeout(FIRST_WORDS, accepts).await {
             Ok(Ok(stream)) => self.speak(stream, line, cut).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client"),

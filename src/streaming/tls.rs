@@ -2,6 +2,7 @@
 //! that a renewed certificate needs no restart.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::failure::chain;
 use crate::streaming::error::StreamingError;
@@ -28,9 +33,14 @@ use crate::sys::files;
 /// The largest file that is read, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
+/// How long a certificate that we make ourselves is good.
+const OWN_YEARS: i32 = 10;
+
 /// What the configuration says about TLS.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
+    /// What is served with it, for the log.
+    pub serves: &'static str,
     /// The certificate and what stands between it and its authority.
     pub certificate: PathBuf,
     /// Its key.
@@ -44,7 +54,7 @@ pub struct TlsSettings {
 }
 
 /// The certificate as it is now.
-pub(super) struct Tls {
+pub struct Tls {
     settings: TlsSettings,
     provider: Arc<CryptoProvider>,
     current: Mutex<Current>,
@@ -70,7 +80,7 @@ impl Tls {
     /// # Errors
     ///
     /// [`StreamingError`] names the file, or the cipher suite.
-    pub(super) fn new(settings: TlsSettings) -> Result<Self, StreamingError> {
+    pub fn new(settings: TlsSettings) -> Result<Self, StreamingError> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites = cipher_suites(&settings, &provider.cipher_suites)?;
         let provider = Arc::new(provider);
@@ -79,9 +89,21 @@ impl Tls {
         Ok(Self { settings, provider, current: Mutex::new(Current { stamps, config }) })
     }
 
+    /// Agrees on TLS with a client.
+    ///
+    /// # Errors
+    ///
+    /// What the client did wrong.
+    pub async fn accept<T>(&self, stream: T) -> io::Result<TlsStream<T>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        TlsAcceptor::from(self.config()).accept(stream).await
+    }
+
     /// The configuration for a new connection. Files that changed and are no good leave the old one
     /// in place, and are read again once they change again.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    fn config(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.settings);
         if stamps != current.stamps {
@@ -91,17 +113,54 @@ impl Tls {
                     current.config = config;
                     tracing::info!(
                         certificate = %self.settings.certificate.display(),
-                        "the certificate for streaming was read again"
+                        serves = self.settings.serves,
+                        "the certificate was read again"
                     );
                 }
                 Err(error) => tracing::warn!(
                     error = chain(&error),
-                    "the certificate for streaming changed and is no good; the old one stays"
+                    serves = self.settings.serves,
+                    "the certificate changed and is no good; the old one stays"
                 ),
             }
         }
         Arc::clone(&current.config)
     }
+}
+
+/// Makes a certificate that nobody signed, and its key, where neither file is there. `true` if so.
+///
+/// # Errors
+///
+/// [`StreamingError::SelfSigned`], [`StreamingError::Write`].
+pub fn make_self_signed(
+    certificate: &Path,
+    key: &Path,
+    host: &str,
+) -> Result<bool, StreamingError> {
+    if certificate.exists() || key.exists() {
+        return Ok(false);
+    }
+    let made = || {
+        let mut params = rcgen::CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name.push(rcgen::DnType::CommonName, host);
+        let now = time::OffsetDateTime::now_utc();
+        params.not_before = now - time::Duration::hours(1);
+        params.not_after = now.replace_year(now.year() + OWN_YEARS).unwrap_or(now);
+        let pair = rcgen::KeyPair::generate()?;
+        let signed = params.self_signed(&pair)?;
+        Ok::<_, rcgen::Error>((signed.pem(), pair.serialize_pem()))
+    };
+    let (text, secret) = made().map_err(|error| StreamingError::SelfSigned(Box::new(error)))?;
+    // The key first: a certificate without its key would keep both from being made again.
+    for (path, text, mode) in [(key, secret, 0o600), (certificate, text, 0o644)] {
+        let wrap = |source| StreamingError::Write { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(wrap)?;
+        }
+        files::replace(path, text.as_bytes(), mode, files::Durability::Machine).map_err(wrap)?;
+    }
+    Ok(true)
 }
 
 fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
@@ -222,6 +281,7 @@ mod tests {
 
     fn settings(directory: &Path) -> TlsSettings {
         TlsSettings {
+            serves: "a test",
             certificate: directory.join("cert"),
             key: directory.join("key"),
             authority: None,
@@ -245,6 +305,26 @@ mod tests {
         let second = tls.config();
         std::fs::remove_file(directory.path().join("key")).unwrap();
         assert!(Arc::ptr_eq(&second, &tls.config()));
+    }
+
+    #[test]
+    fn a_certificate_is_made_only_where_there_is_neither_it_nor_a_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (directory.path().join("x/cert"), directory.path().join("x/key"));
+        assert!(make_self_signed(&certificate, &key, "node.example").unwrap());
+        let made = TlsSettings {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            ..settings(directory.path())
+        };
+        Tls::new(made.clone()).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode;
+        assert_eq!(mode(&std::fs::metadata(&key).unwrap().permissions()) & 0o777, 0o600);
+        assert!(!make_self_signed(&certificate, &key, "node.example").unwrap());
+        // Somebody else's key is not replaced, and not used with another certificate.
+        std::fs::remove_file(&certificate).unwrap();
+        assert!(!make_self_signed(&certificate, &key, "node.example").unwrap());
+        assert!(Tls::new(made).is_err());
     }
 
     #[test]

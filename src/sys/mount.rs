@@ -2,7 +2,9 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
 use rustix::fs::AtFlags;
@@ -126,6 +128,41 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is mounted beneath `path`, as this program sees it, in the order of mounting.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn beneath(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let bytes = std::fs::read("/proc/self/mountinfo")?;
+    let points = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let point = line.split(|byte| *byte == b' ').nth(4)?;
+        Some(PathBuf::from(std::ffi::OsString::from_vec(unescaped(point))))
+    });
+    Ok(points.filter(|point| point.starts_with(path) && point != path).collect())
+}
+
+/// The kernel writes blanks and backslashes as three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.filter(|_| *first == b'\\');
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
 }
 
 /// Makes a directory a mount point of its own, whose mounts others do not see, unless it is one.

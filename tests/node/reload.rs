@@ -45,7 +45,8 @@ async fn environment(client: &mut Client, id: &str) -> String {
 }
 
 async fn pinned(client: &mut Client) -> bool {
-    client.image(scene::IMAGE).await.unwrap().unwrap().pinned
+    let images = client.images().await.unwrap();
+    images.iter().find(|image| image.repo_tags == [scene::IMAGE]).unwrap().pinned
 }
 
 #[test]
@@ -57,7 +58,7 @@ fn a_new_log_level_holds_at_once_and_each_change_is_told_with_its_place() {
             daemon.write(FILE, "[crio.runtime]\nlog_level = \"info\"\n");
         },
         |daemon, mut client| async move {
-            client.version().await.unwrap();
+            client.pods().await.unwrap();
             assert!(!daemon.log().contains("level=debug"));
             daemon.write(FILE, "[crio.runtime]\n\nlog_level = \"debug\"\n");
             let said = daemon.reload().await;
@@ -66,14 +67,14 @@ fn a_new_log_level_holds_at_once_and_each_change_is_told_with_its_place() {
             for words in ["level=info", "key=crio.runtime.log_level", "debug", &place] {
                 assert!(change.contains(words), "{words}: {change}");
             }
-            client.version().await.unwrap();
+            client.pods().await.unwrap();
             scene::until("a debug line", || daemon.log().contains("level=debug")).await;
 
             // Only what the filter matches; the end of a reload is among it.
             daemon.write(FILE, "[crio.runtime]\nlog_filter = \"reloaded\"\n");
             daemon.reload().await;
             let before = daemon.log().len();
-            client.version().await.unwrap();
+            client.pods().await.unwrap();
             daemon.reload().await;
             let after = daemon.log().split_off(before);
             assert_eq!(after.lines().count(), 1, "{after}");
@@ -88,7 +89,7 @@ fn a_flag_goes_before_a_file_also_when_it_is_read_again() {
         daemon.write(FILE, "[crio.runtime]\nlog_level = \"error\"\n");
         daemon.reload().await;
         let before = daemon.log().len();
-        client.version().await.unwrap();
+        client.pods().await.unwrap();
         assert!(daemon.log().split_off(before).contains("level=debug"));
         daemon
     });
@@ -207,7 +208,7 @@ fn a_runtime_handler_comes_at_once_and_goes_when_no_pod_needs_it() {
             runtime_handler: handler.to_owned(),
         };
         let unknown = client.runtime.run_pod_sandbox(with("second")).await;
-        assert!(refused(unknown, Code::InvalidArgument).contains("second"));
+        assert!(refused(unknown, Code::NotFound).contains("second"));
         let program = |name| host::program(name).unwrap().display().to_string();
         let table = |root: &str| {
             format!(
@@ -235,7 +236,7 @@ fn a_runtime_handler_comes_at_once_and_goes_when_no_pod_needs_it() {
         daemon.write(FILE, "");
         assert!(daemon.reload().await.contains("key=crio.runtime.runtimes.second value=removed"));
         let unknown = client.runtime.run_pod_sandbox(with("second")).await;
-        refused(unknown, Code::InvalidArgument);
+        refused(unknown, Code::NotFound);
         // The default one cannot be left out.
         daemon.write(FILE, "[crio.runtime]\ndefault_runtime = \"second\"\n");
         assert!(daemon.reload().await.contains("crio.runtime.default_runtime is \\\"second\\\""));

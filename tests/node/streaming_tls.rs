@@ -172,3 +172,53 @@ fn streams_are_served_by_ipv6_and_on_every_address() {
         });
     }
 }
+
+#[test]
+fn metrics_are_served_over_tls_with_a_certificate_that_is_made_and_read_again() {
+    if !host::can(&["openssl"]) {
+        return;
+    }
+    scene::prepared(
+        &[],
+        |daemon| {
+            daemon.config(&format!(
+                "[crio.metrics]\nenable_metrics = true\nmetrics_port = 19092\n\
+                 metrics_cert = {:?}\nmetrics_key = {:?}\n",
+                daemon.path("metrics/cert.pem"),
+                daemon.path("metrics/key.pem"),
+            ));
+        },
+        |daemon, _| async move {
+            let scraped = |authority: &str| {
+                let mut command = host::command("openssl");
+                command.args(["s_client", "-connect", "127.0.0.1:19092", "-quiet", "-no_ign_eof"]);
+                command.args(["-verify_return_error", "-CAfile", authority]);
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+                let mut child = command.spawn().unwrap();
+                let mut stdin = child.stdin.take().unwrap();
+                let asked = b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n";
+                let _ = stdin.write_all(asked);
+                let output = child.wait_with_output().unwrap();
+                drop(stdin);
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            };
+            let made = path(&daemon, "metrics/cert.pem");
+            assert!(scraped(&made).contains("container_runtime_crio_operations_total"));
+            // Nobody who speaks no TLS is told anything.
+            let mut plain = std::net::TcpStream::connect("127.0.0.1:19092").unwrap();
+            plain.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut plain, &mut answer);
+            assert!(!String::from_utf8_lossy(&answer).contains("container_runtime_crio"));
+            // A renewed one needs no signal.
+            certificates(&daemon, "ours");
+            for (from, to) in [("ours-server.key", "key.pem"), ("ours-server.pem", "cert.pem")] {
+                let to = daemon.path(&format!("metrics/{to}"));
+                std::fs::rename(daemon.path(from), to).unwrap();
+            }
+            let renewed = scraped(&path(&daemon, "ours-ca.pem"));
+            assert!(renewed.contains("container_runtime_crio_operations_total"), "{renewed}");
+            daemon
+        },
+    );
+}

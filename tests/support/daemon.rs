@@ -62,7 +62,6 @@ impl Daemon {
         for name in ["cni", "crio.conf.d", "policies", "registries.conf.d", "hooks", "pods"] {
             fs::create_dir(daemon.path(name)).expect("a directory");
         }
-        daemon.write("version", "");
         daemon.registries("");
         daemon.policy(&json!({"default": [{"type": "insecureAcceptAnything"}]}));
         daemon.bridge();

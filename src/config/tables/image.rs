@@ -57,7 +57,9 @@ table! {
         big_files_temporary_dir: Option<PathBuf> = Text(""),
             never("a pull writes no temporary file outside the store");
         /// Reads registries.conf.d again when it changes.
-        auto_reload_registries: bool = Bool(false), LATER.variable("AUTO_RELOAD_REGISTRIES");
+        auto_reload_registries: bool = Bool(false),
+            never("registries.conf and its drop-ins are read again whenever they change")
+                .variable("AUTO_RELOAD_REGISTRIES");
         /// How long a layer may stand still before its pull fails; 0s is two minutes. Less than 1
         /// KiB a second is standing still.
         pull_progress_timeout: Duration = Text("0s"), NOW;

@@ -52,10 +52,12 @@ table! {
         metrics_port: Port = Integer(9090), NOW;
         /// A unix socket on which metrics are served too.
         metrics_socket: Option<PathBuf> = Text(""), NOW;
-        /// The certificate of the metrics server.
-        metrics_cert: Option<PathBuf> = Text(""), LATER;
+        /// The certificate of the metrics server, which then speaks TLS on its address (not on the
+        /// socket). It is read again when it changes; where neither it nor its key is there, both are
+        /// made, signed by nobody.
+        metrics_cert: Option<PathBuf> = Text(""), NOW;
         /// The key of the metrics server.
-        metrics_key: Option<PathBuf> = Text(""), LATER;
+        metrics_key: Option<PathBuf> = Text(""), NOW;
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use crate::config::key::LATER;
 use crate::config::key::NOW;
-use crate::config::key::never;
 use crate::config::key::table;
 use crate::config::value::Fallback::Bool;
 use crate::config::value::Fallback::List;
@@ -28,15 +27,19 @@ table! {
         storage_option: Vec<String> = List(&[]), NOW.flag("storage-opt");
         /// The directory of container logs for which the kubelet names no place.
         log_dir: PathBuf = Text("/var/log/crio/pods"), NOW;
-        /// The file that says, by being gone, that the node was rebooted.
-        version_file: PathBuf = Text("/var/run/crio/version"), LATER;
-        /// The file that says, by its content, that the daemon was upgraded.
-        version_file_persist: Option<PathBuf> = Text(""), LATER;
-        /// The file that says, by being there, that the last stop was in order.
-        clean_shutdown_file: Option<PathBuf> = Text("/var/lib/crio/clean.shutdown"), LATER;
-        /// Removes containers after a reboot, and images after an upgrade, at the start.
-        internal_wipe: bool = Bool(true), never("a start does what it finds needed");
-        /// Checks the storage, and repairs it, at a start after a stop that was not in order.
-        internal_repair: bool = Bool(true), LATER;
+        /// The file that says, by being gone or of another minor version, that no pod of before runs. It
+        /// must lie where a reboot removes it.
+        version_file: PathBuf = Text("/var/run/crio/version"), NOW;
+        /// The file that says, by its content, that the daemon was upgraded by a minor version: the
+        /// images that the pods ran are removed with them then. Empty never removes an image.
+        version_file_persist: Option<PathBuf> = Text(""), NOW;
+        /// The file that says, by being there, that the last stop was in order. Empty takes every stop
+        /// for one.
+        clean_shutdown_file: Option<PathBuf> = Text("/var/lib/crio/clean.shutdown"), NOW;
+        /// Removes pods after a reboot, and images after an upgrade, at the start; if not, crio wipe does.
+        internal_wipe: bool = Bool(true), NOW;
+        /// Looks through the storage at a start after a stop that was not in order, and removes what is
+        /// damaged and not in use.
+        internal_repair: bool = Bool(true), NOW;
     }
 }
