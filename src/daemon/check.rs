@@ -126,6 +126,9 @@ fn repaired(config: &Config, ask: Ask) -> Result<Checked, DaemonError> {
         checked.faults.extend(again.faults);
         report = second;
     }
+    drop(store);
+    // As at a start: its directories are made, and what was half done is taken away.
+    let store = Store::open(settings.clone())?;
     let more = store.repair(&report, ask.force);
     repair.removed.extend(more.removed);
     repair.left.extend(more.left);

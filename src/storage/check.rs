@@ -254,7 +254,6 @@ impl Store {
         let layers = readable(&inner.layers, report)?;
         let images = readable(&inner.images, report)?;
         let containers = readable(&inner.containers, report)?;
-        readable(&inner.mounts, report)?;
         // A layer's directory comes before its record, under this lock.
         let held = inner.layers.hold(Hold::Read);
         let listed: HashSet<LayerId> = match &held {

@@ -92,7 +92,9 @@ fn found_and_repaired(damage: impl FnOnce(&Daemon) + Send, words: &'static str) 
         let (code, answer) = check(&daemon, &["--age", "0"]);
         assert_eq!((code, faults(&answer)), (Some(0), vec![]), "{place}");
         assert_eq!(daemon.podman(&["images", "-q"]).trim(), "", "{place}");
-        assert_eq!(daemon.stored(), [""; 0], "{place}");
+        let mut stored = daemon.stored();
+        stored.retain(|name| !name.contains(".json.damaged-"));
+        assert_eq!(stored, [""; 0], "{place}");
         // And the image can be had again.
         scene::bring(&daemon, scene::IMAGE, &scene::busybox(json!({})));
         assert_eq!(check(&daemon, &[]).0, Some(0), "{place}");
