@@ -99,7 +99,7 @@ async fn run_until_end(start: Start) -> Result<(), DaemonError> {
     let reloads = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
-    let recovery = recover::begin(&config)?;
+    let recovery = recover::begin(&config);
     let parts = assemble::assemble(&config, &values, warnings).await?;
     metrics::serve(&config, &parts.metrics).await?;
     reconcile::reconcile(&parts).await?;

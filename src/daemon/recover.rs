@@ -60,23 +60,26 @@ pub fn due(config: &Config) -> Due {
     Due { pods: images || is_outdated(&config.root.version_file), images }
 }
 
-/// Before the store is opened: looks what is due, and has the store usable.
-///
-/// # Errors
-///
-/// [`DaemonError::Store`] where the store cannot be looked at, [`DaemonError::File`].
-pub(super) fn begin(config: &Config) -> Result<Recovery, DaemonError> {
+/// Before the store is opened: looks what is due, and has the store usable. What fails here is told, and
+/// keeps no daemon from starting.
+pub(super) fn begin(config: &Config) -> Recovery {
     let due = if config.root.internal_wipe { due(config) } else { Due::default() };
     let mut damage = None;
     if was_unclean(config) {
         if config.root.internal_repair {
-            damage = look(config)?;
+            damage = look(config).unwrap_or_else(|error| {
+                tracing::error!(error = chain(&error), "the store cannot be looked through");
+                None
+            });
         } else {
             tracing::warn!("the last shutdown was not clean, and internal_repair is false");
         }
     }
-    begin_unclean(config)?;
-    Ok(Recovery { due, damage })
+    if let Err(error) = begin_unclean(config) {
+        let error = chain(&error);
+        tracing::error!(error, "an unclean shutdown will be taken for a clean one");
+    }
+    Recovery { due, damage }
 }
 
 /// After records and reality were brought together: repairs, removes what is due, and writes down
