@@ -28,7 +28,7 @@ impl Containers {
     }
 
     async fn freeze(&self, id: &str, frozen: bool) -> Result<(), ContainerError> {
-        let parts = &self.parts;
+        let parts = self.parts();
         // No process of a pod's own, which no client sees.
         let found = self.find(id)?;
         let (record, _turn) = parts.begin(found.id.as_str()).await?;

@@ -123,6 +123,7 @@ fn repaired(config: &Config, ask: Ask) -> Result<Checked, DaemonError> {
         repair = store.put_aside(&report);
         // Now that it can be read, there is more to say.
         let (again, second) = looked(&store, ask)?;
+        checked.faults.retain(|found| found.part == Part::Index);
         checked.faults.extend(again.faults);
         report = second;
     }
