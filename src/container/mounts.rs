@@ -17,6 +17,7 @@ use crate::container::Parts;
 use crate::container::error::ContainerError;
 use crate::container::judged::Asker;
 use crate::container::labels;
+use crate::failure::chain;
 use crate::model::container::ImageChoice;
 use crate::model::container::Mount;
 use crate::model::ids::ContainerId;
@@ -107,7 +108,11 @@ impl Parts {
             if !artifact.read_only {
                 // One file is mounted for many: it gets no pod's label, but that of an image's files.
                 let paths = files.iter().map(|file| file.source.as_path());
-                labels::label(paths, self.settings.shared_label.as_deref())?;
+                let labelled = labels::label(paths, self.settings.shared_label.as_deref());
+                if let Err(error) = labelled {
+                    // SELinux keeps such a file from the container, so nothing is opened by that.
+                    tracing::warn!(error = chain(&error), "a file of an artifact keeps its label");
+                }
             }
             let below = mount.container_path.trim_end_matches('/');
             let place = |file: MountFile| (Some(format!("{below}/{}", file.name)), file.source);

@@ -123,8 +123,6 @@ artifact() {
     manifests: [{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $digest, size: $size,
       annotations: {"org.opencontainers.image.ref.name": "vm.test/artifact:1"}}]}' >$store/index.json
   echo '{"imageLayoutVersion":"1.0.0"}' >$store/oci-layout
-  # As files are that a daemon makes which is not confined by its domain.
-  chcon -t var_lib_t "$ARTIFACT"
 }
 
 selinux() {
