@@ -117,21 +117,44 @@ phase_install() {
   nothing_denied
 }
 
-# wiped: all pods go by the unit that is for it, below its confinement
+# wiped: after what a reboot takes is gone, all pods go by the unit that is for it, confined as it is
 wiped() {
+  local conf=/etc/crio/crio.conf.d/30-wipe.conf
+  printf '[crio]\ninternal_wipe = false\n' >$conf
   systemctl stop crio.service
-  mkdir -p /run/systemd/system/crio-wipe.service.d
-  printf '[Service]\nExecStart=\nExecStart=/usr/bin/crio wipe --force\n' >/run/systemd/system/crio-wipe.service.d/vm.conf
-  systemctl daemon-reload
+  rm -f /run/crio/version
   systemctl start crio-wipe.service || true
   is "crio-wipe ended well" success "$(systemctl show -P Result crio-wipe.service)"
-  [ $BAD = 0 ] || journalctl -u crio-wipe.service -o cat --no-pager | tail -20
-  rm -r /run/systemd/system/crio-wipe.service.d
-  systemctl daemon-reload
+  like "and says what it did" '*wiped*pods=1*failures=0*' "$(journalctl -u crio-wipe.service -o cat --no-pager | tail -5)"
+  rm $conf
   systemctl start crio.service
-  is "and no pod is left" "" "$(cri pods -q)"
+  is "no pod is left" "" "$(cri pods -q)"
   is "nor a process, a mount, a namespace of one" "" \
     "$(pgrep -xl 'conmon|runc|httpd' || true)$(grep -E 'crioxide/sandboxes|overlay/[0-9a-f]*/merged|/run/(net|uts|ipc|user)ns/' /proc/self/mounts || true)"
+}
+
+# said PID: what a daemon has said in its life
+said() { journalctl -o cat --no-pager "_PID=$1"; }
+heard() { said "$1" | grep -q "$2"; }
+# recovery: what the daemon says of the end of the one before
+recovery() { if heard "$(main_pid)" 'last shutdown was not clean'; then echo unclean; else echo clean; fi; }
+
+# reloaded: a setting changes below the daemon, and a fault changes nothing
+reloaded() {
+  local pid conf=/etc/crio/crio.conf.d/30-reload.conf
+  pid=$(main_pid)
+  printf '[crio.runtime]\npids_limit = 77\n' >$conf
+  systemctl reload crio.service
+  soon heard "$pid" 'configuration reloaded' || true
+  is "a reload keeps the process" "active $pid" "$(systemctl is-active crio.service) $(main_pid)"
+  like "and takes a changed setting" '*pids_limit = 77*' "$(crio status config)"
+  printf '[crio.runtime]\npids_limit = "many"\n' >$conf
+  systemctl reload crio.service
+  soon heard "$pid" 'was not reloaded' || true
+  like "a fault is told" '*pids_limit*was not reloaded*' "$(said "$pid" | grep -B3 'was not reloaded' | tr '\n' ' ')"
+  like "and changes nothing" '*pids_limit = 77*' "$(crio status config)"
+  rm $conf
+  systemctl reload crio.service
 }
 
 phase_life() {
@@ -139,14 +162,14 @@ phase_life() {
   lives "a pod" first
   systemctl restart crio.service
   lives "after a restart" first
+  is "the shutdown was a clean one" clean "$(recovery)"
   before=$(main_pid)
   systemctl kill -s KILL crio.service
   soon another_daemon "$before" || true
   is "killed, it comes back" y "$(another_daemon "$before" >/dev/null && echo y)"
+  is "and knows that it did not end well" unclean "$(recovery)"
   lives "after it was killed" first
-  before=$(main_pid)
-  systemctl reload crio.service
-  is "a reload keeps the process" "active $before" "$(systemctl is-active crio.service) $(main_pid)"
+  reloaded
   lives "after a reload" first
   nothing_denied
 }
@@ -155,10 +178,9 @@ phase_boot() {
   soon daemon_serves || true
   is "the service runs after a reboot" active "$(systemctl is-active crio.service)"
   kept first
-  is "no pod of the last boot is ready" "" "$(cri pods -q --state ready)"
-  is "no container of it runs" "" "$(cri ps -q)"
-  cri rmp -f -a >/dev/null 2>&1 || true
-  is "they are removed" "" "$(cri pods -q)"
+  is "no pod of the last boot is left" "" "$(cri pods -q)"
+  is "nor a container" "" "$(cri ps -a -q)"
+  like "the daemon says why" '*the node was rebooted*' "$(said "$(main_pid)")"
   serving_pod second
   lives "a new pod" second
   systemctl start crio-wipe.service || true
