@@ -250,3 +250,43 @@ fn what_a_public_workflow_attested_holds_under_the_shipped_root() {
     let refused = judge("https://github.com/thief/sigstore-example").unwrap_err();
     assert!(refused.contains("Required sourceRepository"), "{refused}");
 }
+
+#[test]
+fn what_cosign_2_signs_and_attests_keylessly_is_accepted() {
+    let signed = judge(&dev("sigstoreSigned"), &payload("cosign-2/payload")).unwrap();
+    assert_eq!(clocks(&signed), ["log"]);
+    let stamped = judge(&dev("sigstoreSigned"), &payload("cosign-2/stamped-payload")).unwrap();
+    assert_eq!(clocks(&stamped), ["timestampAuthority", "log"]);
+    // The stamp of an envelope is of all of it, and is not looked at.
+    for name in ["cosign-2/envelope", "cosign-2/stamped-envelope"] {
+        let attested = judge(&dev("sigstoreAttested"), &attached(name)).unwrap();
+        assert_eq!(clocks(&attested), ["log"], "{name}");
+    }
+    judge(&dev("sigstoreSigned"), &bundle(&json_of("cosign-2/bundle-sign.json"))).unwrap();
+    judge(&dev("sigstoreAttested"), &bundle(&json_of("cosign-2/bundle-attest.json"))).unwrap();
+}
+
+#[test]
+fn what_cosign_2_wrote_and_somebody_touched_is_not_accepted() {
+    let touch = |name: &str, change: &dyn Fn(&mut BTreeMap<String, String>)| {
+        let mut found = payload(name);
+        change(&mut found.signatures[0].annotations);
+        judge(&dev("sigstoreSigned"), &found).unwrap_err()
+    };
+    let own = "cosign-2/payload";
+    let other = annotations("cosign-2/stamped-payload");
+    for part in ["certificate", "bundle"] {
+        let name = format!("dev.sigstore.cosign/{part}");
+        touch(own, &|of| drop(of.remove(&name)));
+        // That of another signature by the same person.
+        touch(own, &|of| drop(of.insert(name.clone(), other[&name].clone())));
+    }
+    let stamp = "dev.sigstore.cosign/rfc3161timestamp";
+    let refused = touch(own, &|of| drop(of.insert(stamp.to_owned(), other[stamp].clone())));
+    assert!(refused.contains("has no time that can be trusted"), "{refused}");
+    let mut changed = attached("cosign-2/envelope");
+    let Attestation::Attached(attachment) = &mut changed.attestations[0] else { unreachable!() };
+    attachment.annotations.remove("dev.sigstore.cosign/bundle");
+    let refused = judge(&dev("sigstoreAttested"), &changed).unwrap_err();
+    assert!(refused.contains("the bundle has no log entry"), "{refused}");
+}
