@@ -158,7 +158,7 @@ type Parsed = (Vec<Requirement>, BTreeMap<String, Vec<Requirement>>);
 
 /// What could be read, and what is wrong with the rest.
 fn parse(text: Text<'_>, read: Read<'_>, faults: &mut Vec<Fault>) -> Parsed {
-    let document: Document<'_> = match Part::whole(text).read() {
+    let document: Document<'_> = match Part::whole(text).object() {
         Ok(document) => document,
         Err(fault) => {
             faults.push(fault);

@@ -79,8 +79,8 @@ pub(crate) fn take(members: &mut Members<'_>) -> Result<Identity, Fault> {
 impl Identity {
     /// Reads a `signedIdentity`.
     pub(crate) fn parse(part: &Part<'_>) -> Result<Self, Fault> {
-        let Kind { kind } = part.read()?;
-        let plain = |identity| part.read::<Plain>().map(|_| identity);
+        let Kind { kind } = part.object()?;
+        let plain = |identity| part.object::<Plain>().map(|_| identity);
         let reference = |name: &str, text: &str| {
             Reference::parse_normalized(text).map_err(|error| {
                 part.fault(format!("invalid {name}: {}", crate::failure::chain(&error)))
@@ -92,7 +92,7 @@ impl Identity {
             "matchRepository" => plain(Self::MatchRepository),
             "matchSubjectDigest" => plain(Self::MatchSubjectDigest),
             "exactReference" => {
-                let text = part.read::<ExactReference>()?.docker_reference;
+                let text = part.object::<ExactReference>()?.docker_reference;
                 let exact = reference("dockerReference", &text)?;
                 if is_name_only(&exact) {
                     let fault =
@@ -102,11 +102,11 @@ impl Identity {
                 Ok(Self::ExactReference(exact))
             }
             "exactRepository" => {
-                let text = part.read::<ExactRepository>()?.docker_repository;
+                let text = part.object::<ExactRepository>()?.docker_repository;
                 Ok(Self::ExactRepository(reference("dockerRepository", &text)?))
             }
             "remapIdentity" => {
-                let Remap { prefix, signed_prefix, .. } = part.read()?;
+                let Remap { prefix, signed_prefix, .. } = part.object()?;
                 if let Some(bad) =
                     [&prefix, &signed_prefix].into_iter().find(|text| !is_prefix(text))
                 {

@@ -52,6 +52,15 @@ impl<'a> Part<'a> {
         })
     }
 
+    /// Reads the part as a `T`, which is a struct. A list of the members' values in their order is
+    /// none, as it is none for the reference's parser; serde would take it.
+    pub(crate) fn object<T: Deserialize<'a>>(&self) -> Result<T, Fault> {
+        if self.raw.trim_start().starts_with('[') {
+            return Err(self.fault("invalid type: sequence, expected an object"));
+        }
+        self.read()
+    }
+
     /// Reads the part as an object, of which each member is then asked for.
     pub(crate) fn members(&self) -> Result<Members<'a>, Fault> {
         Ok(Members { part: self.clone(), left: self.read()?, known: Vec::new() })

@@ -40,6 +40,9 @@ use crate::oci::reference::Reference;
 use crate::policy::requirement::Requirement;
 use crate::policy::signable::Signable;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use crate::policy::attested::fuzzing;
 pub use crate::policy::cause::Cause;
 pub use crate::policy::cause::Reason;
 pub use crate::policy::document::Policy;

@@ -43,7 +43,7 @@ struct Kind {
 impl Requirement {
     /// Reads one requirement, and the key files that it names.
     pub(crate) fn parse(part: &Part<'_>, read: Read<'_>) -> Result<Self, Fault> {
-        let Kind { kind } = part.read()?;
+        let Kind { kind } = part.object()?;
         match kind.as_str() {
             "insecureAcceptAnything" => accept::parse(part).map(|()| Self::AcceptAnything),
             "reject" => accept::parse(part).map(|()| Self::Reject),

@@ -6,6 +6,9 @@
 //! statements of the same form, and the predicate type tells them apart.
 
 mod conditions;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod pointer;
 mod sbom;
 mod slsa;

@@ -203,7 +203,7 @@ fn signature_of_the_index_by_another_key_is_not_accepted() {
     let node = Node::new();
     let index = index(&[entry(DIGEST)]);
     let digest = digest_of(&index);
-    let signed = with(node.signed(&node.other, NAME, &digest), &[index.clone()]);
+    let signed = with(node.signed(&node.other, NAME, &digest), std::slice::from_ref(&index));
     let words = "1 signature found, none by the key in /keys/shop.pub";
     check(node.judge(&by_repository(), &signed), words);
     let statement = signers::statement(signers::SIGN, &digest);
@@ -254,7 +254,7 @@ fn attestations_of_the_index_are_heard() {
         let statement = signers::attestation("https://openvex.dev/ns", &predicate, &digest);
         let mut evidence = Evidence::default();
         evidence.sort_in(signers::bundle(&node.shop, &statement));
-        with(evidence, &[index.clone()])
+        with(evidence, std::slice::from_ref(&index))
     };
     let requirement = r#"{"type":"sigstoreAttested","keyPath":"/keys/shop.pub",
         "predicateType":"https://openvex.dev/ns","conditions":{"vex":{"noAffected":"all"}}}"#;
@@ -274,7 +274,8 @@ fn attestations_of_the_index_are_heard() {
 fn what_is_of_the_index_is_kept_and_not_given_to_tools_that_know_no_such_thing() {
     let node = Node::new();
     let index = index(&[entry(DIGEST)]);
-    let mut evidence = with(node.signed(&node.shop, NAME, &digest_of(&index)), &[index.clone()]);
+    let mut evidence =
+        with(node.signed(&node.shop, NAME, &digest_of(&index)), std::slice::from_ref(&index));
     evidence.merge(&node.signed(&node.shop, IMAGE, DIGEST));
     let text = serde_json::to_string(&evidence).unwrap();
     assert_eq!(serde_json::from_str::<Evidence>(&text).unwrap(), evidence);

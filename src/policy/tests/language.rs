@@ -167,6 +167,8 @@ fn documents_are_strict() {
         "".to_owned(),
         "null".to_owned(),
         "[]".to_owned(),
+        r#"[[{"type":"reject"}]]"#.to_owned(),
+        r#"[[{"type":"reject"}],{}]"#.to_owned(),
         "{}".to_owned(),
         r#"{"default":null}"#.to_owned(),
         r#"{"default":{}}"#.to_owned(),
@@ -186,6 +188,7 @@ fn documents_are_strict() {
 fn requirements_are_strict() {
     for text in [
         in_default("1"),
+        in_default(r#"["insecureAcceptAnything"]"#),
         in_default("{}"),
         in_default(r#"{"type":1}"#),
         in_default(r#"{"type":"Reject"}"#),
@@ -241,6 +244,8 @@ fn identities_are_strict() {
     for text in [
         in_default(&by_shop(r#","signedIdentity":null"#)),
         with_identity("{}"),
+        with_identity(r#"["matchExact"]"#),
+        with_identity(r#"["exactReference","q.io/a:1"]"#),
         with_identity(r#"{"type":"match"}"#),
         with_identity(r#"{"type":"matchExact","x":1}"#),
         with_identity(r#"{"type":"exactReference"}"#),
