@@ -43,7 +43,7 @@ const ROOT: [&str; 2] = ["trustedRootPath", "trustedRootData"];
 #[derive(Debug)]
 pub(crate) enum Signers {
     /// The owner of one of these keys; if logs are named, one of them must have seen it.
-    Keys { keys: Keys, logs: Option<Result<Trust, String>> },
+    Keys { keys: Keys, logs: Option<Box<Result<Trust, String>>> },
     /// Someone with a short-lived certificate of a Fulcio.
     Fulcio(Box<Fulcio>),
     /// Someone with a certificate of an ordinary authority.
@@ -110,7 +110,7 @@ impl<'a> Named<'a> {
         };
         let keys = keys.load(read).map_err(|fault| part.fault(fault))?;
         let keys = keys.ok_or_else(|| part.fault("no signer is named"))?;
-        Ok(Signers::Keys { keys, logs })
+        Ok(Signers::Keys { keys, logs: logs.map(Box::new) })
     }
 
     fn conflict(&self) -> Option<String> {
@@ -148,7 +148,7 @@ impl Signers {
     fn by(&self) -> Result<By<'_>, String> {
         Ok(match self {
             Self::Keys { keys, logs } => {
-                let logs = logs.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)?;
+                let logs = logs.as_deref().map(Result::as_ref).transpose().map_err(Clone::clone)?;
                 By::Keys(keys, keys.usable()?, logs)
             }
             Self::Fulcio(fulcio) => By::Fulcio(fulcio, fulcio.trust()?),

@@ -122,7 +122,7 @@ impl<'de> Visitor<'de> for Count<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let mut members = 0_usize;
         while let Some(key) = entries.next_key::<Key>()? {
-            if members % MEMBERS == 0 {
+            if members.is_multiple_of(MEMBERS) {
                 self.0.take(NODE)?;
             }
             members += 1;
