@@ -261,7 +261,6 @@ fn keys_that_do_nothing_are_warned_of_when_they_are_set() {
         [
             "/crio.conf:9: the key crio.image.no_such is not known and is ignored",
             "/crio.conf:7: crio.runtime.ctr_stop_timeout is below the least, 30, which is used",
-            "/crio.conf:2: crio.internal_wipe has no effect: a start does what it finds needed",
             "the flag --insecure-registry: crio.image.insecure_registries has no effect: set insecure in registries.conf",
             "/crio.conf:7: crio.runtime.ctr_stop_timeout has no effect: this is not built yet",
             "/crio.conf:4: crio.runtime.rdt_config_file has no effect: this is not built yet",

@@ -78,7 +78,7 @@ fn controller_v2(name: &str) -> bool {
 /// `hugepages-2048kB` in the kernel is `2MB` in a limit. The kubelet sends limits for all sizes,
 /// also where cgroups cannot limit any.
 fn hugepage_sizes() -> BTreeSet<String> {
-    if !Path::new("/sys/fs/cgroup/hugetlb").exists() && !controller_v2("hugetlb") {
+    if !Path::new("/sys/fs/cgroup/hugetlb/cgroup.procs").exists() && !controller_v2("hugetlb") {
         return BTreeSet::new();
     }
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return BTreeSet::new() };

@@ -14,6 +14,7 @@ use crate::sandbox::error::SandboxError;
 use crate::sandbox::files as own_files;
 use crate::sys::files;
 use crate::sys::namespace;
+use crate::sys::pause;
 
 impl Sandboxes {
     /// Removes a sandbox and all its containers. One that is not there is removed already.
@@ -68,6 +69,12 @@ impl Sandboxes {
         let id = id.to_string();
         blocking(move || {
             let Settings { namespaces_dir, run_dir, records_dir, .. } = &parts.settings;
+            let pause = namespaces_dir.join("pidns").join(&id);
+            pause::stop_pinned(&pause).map_err(|source| SandboxError::File {
+                action: "end the process of",
+                path: pause,
+                source,
+            })?;
             // The user namespace last: the others belong to it.
             for kind in ["netns", "ipcns", "utsns", "pidns", "userns"] {
                 namespace::unpin(&namespaces_dir.join(kind).join(&id))?;

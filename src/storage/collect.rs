@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use crate::model::ids::LayerId;
@@ -185,8 +186,8 @@ impl Store {
     pub(super) fn displace_layer(&self, id: &LayerId) -> Result<Staging, StorageError> {
         let trash = Staging::new(&self.staging())?;
         let directory = self.layer_directory(id);
-        if let Ok(place) = Place::read(&directory) {
-            staging::remove(&self.overlay().join("l").join(place.link))?;
+        for link in self.links_to(id, &directory)? {
+            staging::remove(&link)?;
         }
         staging::remove(&self.tar_split(id))?;
         staging::remove(&self.root().join("overlay-layers").join(id.as_str()))?;
@@ -198,6 +199,23 @@ impl Store {
             _ => {}
         }
         Ok(trash)
+    }
+
+    /// The short name of a layer, among those of all. A directory that is damaged, or gone, does not
+    /// tell it; then it is the one that leads there.
+    fn links_to(&self, id: &LayerId, directory: &Path) -> Result<Vec<PathBuf>, StorageError> {
+        let links = self.overlay().join("l");
+        if let Ok(place) = Place::read(directory) {
+            return Ok(vec![links.join(place.link)]);
+        }
+        let target = Path::new("..").join(id.as_str()).join("diff");
+        let entries = match std::fs::read_dir(&links) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StorageError::io("read", &links)(error)),
+        };
+        let paths = entries.flatten().map(|entry| entry.path());
+        Ok(paths.filter(|path| std::fs::read_link(path).is_ok_and(|to| to == target)).collect())
     }
 
     /// Removes what an earlier run left: see the head of [`crate::storage`].

@@ -26,6 +26,7 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -181,6 +182,39 @@ pub fn stop(running: &Running) -> io::Result<()> {
         Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The same with the first process of the namespace that is pinned at `path`, of which nothing else is
+/// known any more. That nothing is pinned there is fine.
+///
+/// # Errors
+///
+/// As [`stop`].
+pub fn stop_pinned(path: &Path) -> io::Result<()> {
+    let pinned = match std::fs::metadata(path) {
+        Ok(pinned) => (pinned.dev(), pinned.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let of = |pid: i32| std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // The start time first: what is seen after it is of the same process, or it is gone.
+        let Ok(stat) = Stat::of(pid) else { continue };
+        if of(pid).is_some_and(|own| (own.dev(), own.ino()) == pinned) && is_first(pid) {
+            stop(&Running { pid, started: stat.started })?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a process is the first one of its process namespace.
+fn is_first(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.and_then(|numbers| numbers.split_whitespace().last()) == Some("1")
 }
 
 /// Whether a pause process is there and not a zombie.

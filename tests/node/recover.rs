@@ -175,6 +175,8 @@ fn records_that_a_power_loss_cut_are_recognised_and_what_they_were_of_is_collect
             client = daemon.client().await;
             assert!(client.containers().await.unwrap().is_empty(), "{cut:?}");
             assert_eq!(client.pods().await.unwrap().len(), 1, "{cut:?}");
+            // What cuts a record takes cgroups and rules too, which are the kernel's.
+            client.stop_pod(&id).await.unwrap();
             daemon.kill().await;
             let record = format!("storage/crioxide/sandboxes/{id}/record.json");
             daemon.write(&record, cut);
