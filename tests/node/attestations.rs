@@ -153,6 +153,44 @@ fn an_image_is_judged_by_its_provenance_and_again_without_the_registry() {
     });
 }
 
+impl Scene {
+    /// From now on this person must have attested what the registry has.
+    fn attested_by(&self, email: &str) {
+        let requirement = json!({
+            "type": "sigstoreAttested",
+            "fulcio": {
+                "trustedRootPath": self.daemon.path("trusted_root.json"),
+                "oidcIssuer": "https://login.example",
+                "subjectEmail": email,
+            },
+            "predicateType": V1,
+            "conditions": { "slsa": { "sourceRepository": API } },
+        });
+        self.daemon.policy(&json!({
+            "default": [{ "type": "reject" }],
+            "transports": { "docker": { self.registry.host(): [requirement] } },
+        }));
+    }
+
+    /// A create is judged by what was kept, under the policy as it is then.
+    async fn judged_again(&self, client: &mut Client, name: &str, id: &str) {
+        let asked = self.registry.seen().len();
+        let pod = client.pod("judged-again");
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        let mut config = client.container("attested", id, &[]);
+        config.image.as_mut().unwrap().user_specified_image = name.to_owned();
+        client.create(&pod_id, &pod, &config).await.unwrap();
+        self.attested_by("somebody@shop.example");
+        config.metadata.as_mut().unwrap().attempt = 1;
+        let refused = client.create(&pod_id, &pod, &config).await.unwrap_err();
+        assert!(refused.message().starts_with("SignatureValidationFailed: "), "{refused}");
+        assert!(refused.message().contains("is by someone else"), "{refused}");
+        self.attested_by("builder@shop.example");
+        assert_eq!(self.registry.seen().len(), asked);
+        client.remove_pod(&pod_id).await.unwrap();
+    }
+}
+
 #[test]
 fn an_image_is_judged_by_keyless_attestations_and_again_without_the_registry() {
     if !can() {
@@ -163,23 +201,7 @@ fn an_image_is_judged_by_keyless_attestations_and_again_without_the_registry() {
         let (fulcio, log, tsa) = (Fulcio::make(), Log::default(), Tsa::make());
         let root = fulcio.trusted_root(&[&log], Some(&tsa));
         scene.daemon.write("trusted_root.json", &root.to_string());
-        let by = |email: &str| {
-            let requirement = json!({
-                "type": "sigstoreAttested",
-                "fulcio": {
-                    "trustedRootPath": scene.daemon.path("trusted_root.json"),
-                    "oidcIssuer": "https://login.example",
-                    "subjectEmail": email,
-                },
-                "predicateType": V1,
-                "conditions": { "slsa": { "sourceRepository": API } },
-            });
-            scene.daemon.policy(&json!({
-                "default": [{ "type": "reject" }],
-                "transports": { "docker": { scene.registry.host(): [requirement] } },
-            }));
-        };
-        by("builder@shop.example");
+        scene.attested_by("builder@shop.example");
         // Rekor v2 with a time stamp, as a referrer; and as cosign 2 attaches it.
         let (leaf, thief) = (
             fulcio.issue(&Order::email("builder@shop.example")),
@@ -212,20 +234,7 @@ fn an_image_is_judged_by_keyless_attestations_and_again_without_the_registry() {
             attest(&leaf);
             let id = client.pull(&name).await.unwrap();
 
-            let asked = scene.registry.seen().len();
-            let pod = client.pod(&repository.replace('/', "-"));
-            let pod_id = client.run_pod(&pod).await.unwrap();
-            let mut config = client.container("attested", &id, &[]);
-            config.image.as_mut().unwrap().user_specified_image.clone_from(&name);
-            client.create(&pod_id, &pod, &config).await.unwrap();
-            by("somebody@shop.example");
-            config.metadata.as_mut().unwrap().attempt = 1;
-            let refused = client.create(&pod_id, &pod, &config).await.unwrap_err();
-            assert!(refused.message().starts_with("SignatureValidationFailed: "), "{refused}");
-            assert!(refused.message().contains("is by someone else"), "{refused}");
-            by("builder@shop.example");
-            assert_eq!(scene.registry.seen().len(), asked);
-            client.remove_pod(&pod_id).await.unwrap();
+            scene.judged_again(&mut client, &name, &id).await;
         }
         scene.daemon.finish().await;
     });

@@ -221,7 +221,7 @@ fn what_is_no_profile_is_not_fetched_and_none_names_a_listener_of_the_node() {
             assert!(text.contains(words), "{name}: {text}");
             client.remove_pod(&pod_id).await.unwrap();
         }
-        for bytes in [large.as_slice(), &image.blobs()[0].1] {
+        for bytes in [large.as_slice(), image.blobs()[0].1] {
             assert!(registry.asked(&Digest::sha256(bytes).to_string()).is_empty());
         }
         scene::unchanged(&daemon, &before, "what is no profile").await;

@@ -194,7 +194,8 @@ phase_boot() {
 away() {
   cri rmp -f -a >/dev/null
   cri rmi -a >/dev/null
-  rm -rf /etc/cni/net.d/10-crio-bridge.conflist /etc/containers/registries.conf /var/log/pods
+  rm -rf /etc/cni/net.d/10-crio-bridge.conflist /var/log/pods
+  grep -qx /etc/containers/registries.conf $WORK/before || rm -f /etc/containers/registries.conf
   ip link delete cni0 || true
 }
 
