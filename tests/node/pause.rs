@@ -216,6 +216,18 @@ fn stopping_ends_everything_in_the_namespace_and_can_be_repeated() {
 }
 
 #[test]
+fn of_a_pinned_namespace_alone_its_first_process_is_ended_and_no_other_pod_s() {
+    let (pod, other) = (Pod::start(), Pod::start());
+    pause::stop_pinned(&pin_in(pod.directory.path())).unwrap();
+    assert!(!pause::is_alive(&pod.running));
+    assert!(pause::is_alive(&other.running));
+    // Nobody is left in it; and nothing is pinned elsewhere.
+    pause::stop_pinned(&pin_in(pod.directory.path())).unwrap();
+    pause::stop_pinned(Path::new("/nowhere")).unwrap();
+    assert!(pause::is_alive(&other.running));
+}
+
+#[test]
 fn another_start_time_is_a_stranger() {
     let pod = Pod::start();
     let stranger = Running { started: pod.running.started + 1, ..pod.running };
