@@ -67,6 +67,7 @@ pub(super) fn run(matches: &ArgMatches, artifact: &str) -> Result<ExitCode, CliE
     let signer = match matches.get_one::<String>(KEY) {
         Some(path) => Signer::Key(
             PublicKey::from_pem(&read(path)?)
+                .and_then(|key| key.known().cloned())
                 .map_err(|source| CliError::Key { path: path.into(), source })?,
         ),
         None if !matches.contains_id(IDENTITY) => return Err(CliError::NoSigner),

@@ -86,6 +86,9 @@ enum CliError {
     /// A bundle that anybody made proves nothing.
     #[error("say who must have signed the bundle: --identity and --issuer, or --key")]
     NoSigner,
+    /// A directory has a policy for each namespace.
+    #[error("{0} is a directory of policies; say with --namespace which of them is meant")]
+    WhichNamespace(std::path::PathBuf),
     /// A bundle is about one thing.
     #[error("a bundle is about one file or digest; name one")]
     OneArtifact,

@@ -22,6 +22,7 @@ use crate::config::load;
 use crate::daemon::offline;
 use crate::failure::chain;
 use crate::image::Credentials;
+use crate::image::ImageError;
 use crate::image::PullRequest;
 use crate::image::Wanted;
 use crate::model::names::SandboxMetadata;
@@ -49,6 +50,9 @@ struct Row {
     /// As it was asked for.
     asked: String,
     verdict: Fared,
+    /// For whose pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     explained: Option<Verdict>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,15 +72,15 @@ pub(super) fn command() -> Command {
             Arg::new(NAMESPACE)
                 .long(NAMESPACE)
                 .value_name("NAMESPACE")
-                .help("The Kubernetes namespace whose policy holds; it matters for nothing else."),
+                .conflicts_with(bundle::BUNDLE)
+                .help(
+                    "The Kubernetes namespace of the pods that would run them, whose policy holds.",
+                ),
         )
-        .arg(
-            Arg::new(POLICY)
-                .long(POLICY)
-                .value_name("FILE")
-                .conflicts_with(NAMESPACE)
-                .help("Ask this policy instead of those that the configuration names."),
-        )
+        .arg(Arg::new(POLICY).long(POLICY).value_name("FILE").conflicts_with(bundle::BUNDLE).help(
+            "Ask this policy instead of those that the configuration names, whatever the \
+                     namespace; or, of a directory, the file NAMESPACE.json, where it has one.",
+        ))
         .args(bundle::flags())
         .arg(output::flag())
         .arg(
@@ -99,40 +103,25 @@ pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, Cli
     }
     let loaded = load(inputs)?;
     let policy = matches.get_one::<String>(POLICY).map(PathBuf::from);
+    let namespace = matches.get_one::<String>(NAMESPACE).filter(|name| !name.is_empty());
+    if let (Some(path), None) = (policy.as_ref().filter(|path| path.is_dir()), namespace) {
+        return Err(CliError::WhichNamespace(path.clone()));
+    }
     let verifier = offline::verifier(&loaded.config, policy)?;
-    let namespace = matches.get_one::<String>(NAMESPACE);
-    let pod = namespace.map(|namespace| SandboxMetadata {
-        namespace: namespace.clone(),
-        ..SandboxMetadata::default()
-    });
     let images = matches.get_many::<String>(IMAGES).into_iter().flatten();
     let requests: Vec<PullRequest> = images
         .map(|image| PullRequest {
             image: image.clone(),
             credentials: Credentials::None,
-            pod: pod.clone(),
+            pod: namespace.map(|name| pod_in(name)),
             wanted: Wanted::Any,
         })
         .collect();
     let verdicts = offline::wait_for(futures_util::future::join_all(
         requests.iter().map(|request| verifier.verify(request)),
     ))?;
-    let rows: Vec<Row> = requests
-        .into_iter()
-        .zip(verdicts)
-        .map(|(request, verdict)| match verdict {
-            Ok(verdict) => {
-                let fared = if verdict.allows() { Fared::Allowed } else { Fared::Refused };
-                Row { asked: request.image, verdict: fared, explained: Some(verdict), error: None }
-            }
-            Err(error) => Row {
-                asked: request.image,
-                verdict: Fared::Unknown,
-                explained: None,
-                error: Some(chain(&error)),
-            },
-        })
-        .collect();
+    let rows: Vec<Row> =
+        requests.into_iter().zip(verdicts).map(|(asked, verdict)| row(asked, verdict)).collect();
     match output::form(matches) {
         Form::Json => output::json(&rows)?,
         Form::Table => {
@@ -144,6 +133,21 @@ pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, Cli
     Ok(ExitCode::from(worst as u8))
 }
 
+/// Some pod in this namespace.
+fn pod_in(namespace: &str) -> SandboxMetadata {
+    SandboxMetadata { namespace: namespace.to_owned(), ..SandboxMetadata::default() }
+}
+
+fn row(request: PullRequest, verdict: Result<Verdict, ImageError>) -> Row {
+    let namespace = request.pod.map(|pod| pod.namespace);
+    let (fared, explained, error) = match verdict {
+        Ok(verdict) if verdict.allows() => (Fared::Allowed, Some(verdict), None),
+        Ok(verdict) => (Fared::Refused, Some(verdict), None),
+        Err(error) => (Fared::Unknown, None, Some(chain(&error))),
+    };
+    Row { asked: request.image, verdict: fared, namespace, explained, error }
+}
+
 fn text(row: &Row) -> String {
     let mut lines = vec![("image", row.asked.clone())];
     let word = match row.verdict {
@@ -152,6 +156,7 @@ fn text(row: &Row) -> String {
         Fared::Unknown => "could not be found out, so a pull would fail",
     };
     lines.push(("verdict", word.to_owned()));
+    lines.extend(row.namespace.iter().map(|name| ("namespace", name.clone())));
     if let Some(error) = &row.error {
         lines.push(("reason", error.clone()));
     }

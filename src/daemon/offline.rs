@@ -16,17 +16,18 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::storage::Store;
 
-/// Asks the policies that the configuration names, or `policy` in place of all of them. What is asked
-/// this way is on no record, because nothing comes of it.
+/// Asks the policies that the configuration names, or `policy` in their place: a file for every
+/// namespace, a directory for those that have a file in it. What is asked this way is on no record,
+/// because nothing comes of it.
 #[must_use]
 pub fn judge(config: &Config, policy: Option<PathBuf>) -> Judge {
-    let mut from = settings::policies(config);
-    from = match policy {
-        Some(global) => Settings { global, ..from },
+    // Only what holds is explained; what is tried decides nothing.
+    let from = Settings { dry_run: None, dry_run_namespaces: None, ..settings::policies(config) };
+    let from = match policy {
+        Some(directory) if directory.is_dir() => Settings { namespaces: Some(directory), ..from },
+        Some(global) => Settings { global, namespaces: None, ..from },
         None => from,
     };
-    // Only what holds is explained; what is tried decides nothing.
-    let from = Settings { dry_run: None, dry_run_namespaces: None, ..from };
     Judge::new(from, Audit::none(), Metrics::default())
 }
 

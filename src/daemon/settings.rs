@@ -155,7 +155,7 @@ pub(super) fn policies(config: &Config) -> judge::Settings {
     let from = &config.image;
     judge::Settings {
         global: from.signature_policy.clone().unwrap_or_else(|| PathBuf::from(POLICY)),
-        namespaces: from.signature_policy_dir.clone(),
+        namespaces: Some(from.signature_policy_dir.clone()),
         dry_run: from.signature_policy_dry_run.clone(),
         dry_run_namespaces: from.signature_policy_dry_run_dir.clone(),
     }

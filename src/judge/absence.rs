@@ -110,8 +110,8 @@ mod tests {
         let global = directory.path().join("policy.json");
         let durability = crate::sys::files::Durability::Process;
         crate::sys::files::replace(&global, policy.as_bytes(), 0o600, durability).unwrap();
-        let namespaces = directory.path().join("policies");
-        let settings = Settings { global, namespaces, dry_run: None, dry_run_namespaces: None };
+        let settings =
+            Settings { global, namespaces: None, dry_run: None, dry_run_namespaces: None };
         let judge = Judge::new(settings, Audit::none(), Metrics::default());
         for name in names {
             let image = (*name).to_owned();

@@ -60,8 +60,8 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 pub struct Settings {
     /// The policy of pods whose namespace has none of its own.
     pub global: PathBuf,
-    /// Holds `<namespace>.json` files.
-    pub namespaces: PathBuf,
+    /// Holds `<namespace>.json` files; without it the global policy is every namespace's.
+    pub namespaces: Option<PathBuf>,
     /// The policy to come in place of the global one, if one is tried.
     pub dry_run: Option<PathBuf>,
     /// Holds `<namespace>.json` files to come, if any are tried.
@@ -191,7 +191,7 @@ impl Inner {
     fn policy(&self, namespace: Option<&str>) -> Result<Loaded, JudgeError> {
         let settings = self.settings.now();
         let Settings { global, namespaces, .. } = &*settings;
-        for path in namespace::candidates(global, namespaces, namespace)? {
+        for path in namespace::candidates(global, namespaces.as_deref(), namespace)? {
             if let Some(loaded) = load(&path, path == *global)? {
                 return Ok(loaded);
             }
@@ -206,7 +206,7 @@ impl Inner {
         let Settings { global, namespaces, dry_run, dry_run_namespaces } = &*settings;
         let own = |directory: &Path| namespace.map(|name| directory.join(format!("{name}.json")));
         // That it is a name, and no path, was found when the policy that holds was read.
-        if namespace::candidates(global, namespaces, namespace).is_err() {
+        if namespace::candidates(global, namespaces.as_deref(), namespace).is_err() {
             return None;
         }
         if let Some(path) = dry_run_namespaces.as_deref().and_then(own) {
@@ -216,7 +216,8 @@ impl Inner {
                 Err(error) => return Some(Err(error)),
             }
         }
-        if own(namespaces).is_some_and(|path| path.exists() || path.is_symlink()) {
+        let enforced = namespaces.as_deref().and_then(own);
+        if enforced.is_some_and(|path| path.exists() || path.is_symlink()) {
             return None;
         }
         let path = dry_run.as_ref()?;

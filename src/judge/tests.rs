@@ -44,7 +44,7 @@ impl Node {
         write(&at("next.json"), &reject());
         let settings = Settings {
             global: at("now.json"),
-            namespaces: at("now"),
+            namespaces: Some(at("now")),
             dry_run: dry_run.then(|| at("next.json")),
             dry_run_namespaces: dry_run.then(|| at("next")),
         };

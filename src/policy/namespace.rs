@@ -21,14 +21,15 @@ impl Classify for NamespaceError {
     }
 }
 
-/// The policy files that may hold, the first that exists holds.
+/// The policy files that may hold, the first that exists holds. Without a directory no namespace has one
+/// of its own.
 ///
 /// # Errors
 ///
 /// [`NamespaceError`] for a namespace that is no DNS label (RFC 1123, as Kubernetes requires).
 pub fn candidates(
     global: &Path,
-    directory: &Path,
+    directory: Option<&Path>,
     namespace: Option<&str>,
 ) -> Result<Vec<PathBuf>, NamespaceError> {
     let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) else {
@@ -37,7 +38,8 @@ pub fn candidates(
     if !is_label(namespace) {
         return Err(NamespaceError(namespace.chars().take(80).collect()));
     }
-    Ok(vec![directory.join(format!("{namespace}.json")), global.to_owned()])
+    let own = directory.map(|directory| directory.join(format!("{namespace}.json")));
+    Ok(own.into_iter().chain([global.to_owned()]).collect())
 }
 
 fn is_label(text: &str) -> bool {
@@ -53,7 +55,8 @@ mod tests {
     use super::*;
 
     fn check(namespace: Option<&str>) -> Result<Vec<PathBuf>, NamespaceError> {
-        candidates(Path::new("/etc/policy.json"), Path::new("/etc/policies"), namespace)
+        let directory = Some(Path::new("/etc/policies"));
+        candidates(Path::new("/etc/policy.json"), directory, namespace)
     }
 
     #[test]
@@ -63,6 +66,13 @@ mod tests {
         for none in [None, Some("")] {
             assert_eq!(check(none).unwrap(), [Path::new("/etc/policy.json")]);
         }
+    }
+
+    #[test]
+    fn without_a_directory_the_one_file_holds_for_every_namespace_that_is_one() {
+        let global = Path::new("/etc/policy.json");
+        assert_eq!(candidates(global, None, Some("shop-1")).unwrap(), [global]);
+        assert!(candidates(global, None, Some("../shop")).is_err());
     }
 
     #[test]

@@ -122,6 +122,54 @@ fn verify_says_what_a_pull_would_and_touches_nothing() {
 }
 
 #[test]
+fn a_policy_to_come_is_asked_for_a_namespace() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let scene = Scene::strict("matchRepository").await;
+        let unsigned = image("unsigned, for a namespace");
+        publish::image(&scene.registry, "shop/raw:1", &unsigned);
+        let image = scene.name("shop/raw:1");
+        let ask = |policy: &str, namespace: &[&str]| {
+            let policy = scene.daemon.path(policy).display().to_string();
+            let command = ["verify", "-o", "json", "--policy", &policy, &image];
+            scene.daemon.crio(&[&command[..], namespace].concat())
+        };
+        let nothing = json!({ "default": [{ "type": "reject" }] });
+        scene.daemon.namespace_policy("lab", &nothing);
+        std::fs::create_dir(scene.daemon.path("next")).unwrap();
+        scene.daemon.write("next/lab.json", &anything().to_string());
+        // The file is judged, whatever the node has for the namespace.
+        let asked = ask("next/lab.json", &["--namespace", "lab"]);
+        assert_eq!(asked.status.code(), Some(0), "{}", text_of(&asked));
+        let rows = json_of(&asked);
+        assert_eq!(rows[0]["namespace"], "lab", "{rows}");
+        let file = scene.daemon.path("next/lab.json").display().to_string();
+        assert_eq!(rows[0]["policy"], file, "{rows}");
+        // Of a directory the namespace's file, and the node's policy where it has none.
+        for (namespace, code, policy) in [("lab", 0, "next/lab.json"), ("shop", 1, "policy.json")] {
+            let asked = ask("next", &["--namespace", namespace]);
+            assert_eq!(asked.status.code(), Some(code), "{}", text_of(&asked));
+            let policy = scene.daemon.path(policy).display().to_string();
+            assert_eq!(json_of(&asked)[0]["policy"], policy, "{namespace}");
+        }
+        let shown = scene.daemon.crio(&["verify", "--policy", &file, "--namespace", "x", &image]);
+        assert!(text_of(&shown).contains("namespace: x\n"), "{}", text_of(&shown));
+        for (policy, namespace, words) in [
+            ("next", &[][..], "is a directory of policies; say with --namespace which"),
+            ("next", &["--namespace", "../next/lab"], "is not a DNS label"),
+            ("next/lab.json", &["--namespace", "../lab"], "is not a DNS label"),
+        ] {
+            let asked = ask(policy, namespace);
+            assert_eq!(asked.status.code(), Some(2), "{policy} {namespace:?}");
+            let said = format!("{}{}", text_of(&asked), String::from_utf8_lossy(&asked.stderr));
+            assert!(said.contains(words), "{said}");
+        }
+    });
+}
+
+#[test]
 fn every_pull_and_create_is_on_record_with_who_what_and_why() {
     if !can() {
         return;
