@@ -1,5 +1,10 @@
-//! Finds evidence for a create, where the administrator wants that: by the digest of the manifest,
-//! from the registry that the name says, with the node's own credentials.
+//! Finds evidence for a create, where the administrator wants that: by the digest of the manifest, and
+//! of the index that the name leads to, from the registry that the name says, with the node's own
+//! credentials.
+//!
+//! A name chooses no image here: what is judged is the manifest that is on the node. An index is of use
+//! if the name leads through it to this very manifest; where it leads elsewhere by now, as a tag that
+//! was moved, there is what belongs to the manifest alone.
 
 use std::time::Duration;
 
@@ -31,10 +36,9 @@ impl Finder for Verifier {
 impl Verifier {
     async fn look_up(&self, subject: &Subject<'_>, case: &Case) -> Result<Evidence, ImageError> {
         let (name, manifest) = (subject.reference, subject.manifest_digest);
-        // A digest in the name is that of the manifest, or of an index that leads to it, whose
-        // signatures count too. A tag that leads elsewhere by now does not matter: it is not asked.
-        if name.digest().is_some_and(|digest| digest != manifest) {
+        if name.digest() != Some(manifest) {
             match self.resolve(name, &Credentials::None).await {
+                // Its own manifest, or one that an index lists, whose signatures count too.
                 Ok(resolved) if resolved.digest == *manifest => {
                     return self.gather(case, name, &resolved).await;
                 }

@@ -25,15 +25,15 @@ use crate::support::net;
 use crate::test_registry::Fault;
 use crate::test_registry::TestRegistry;
 
-const API: &str = "shop/api";
+pub(crate) const API: &str = "shop/api";
 
 /// An image that runs, and that no other test has.
-fn image(text: &str) -> Image {
+pub(crate) fn image(text: &str) -> Image {
     Image::new(vec![Layer::gzip(images::busybox())], &["/bin/sleep", "600", text])
 }
 
 /// An image as an index lists it, for this machine.
-fn entry(image: &Image) -> Value {
+pub(crate) fn entry(image: &Image) -> Value {
     let host = Platform::host();
     json!({
         "mediaType": OCI_MANIFEST, "size": image.manifest.len(), "digest": image.digest().to_string(),
@@ -42,14 +42,14 @@ fn entry(image: &Image) -> Value {
 }
 
 /// The same for a machine that nobody has.
-fn elsewhere() -> Value {
+pub(crate) fn elsewhere() -> Value {
     json!({
         "mediaType": OCI_MANIFEST, "size": 7, "digest": Digest::sha256(b"elsewhere").to_string(),
         "platform": { "os": "linux", "architecture": "s390x" },
     })
 }
 
-fn list(entries: &[Value]) -> String {
+pub(crate) fn list(entries: &[Value]) -> String {
     json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries }).to_string()
 }
 
@@ -62,13 +62,18 @@ fn serve(registry: &TestRegistry, image: &Image) {
 }
 
 /// Serves the image in an index under the tag `1`, and gives the index's digest.
-fn publish_listed(registry: &TestRegistry, image: &Image) -> Digest {
+pub(crate) fn publish_listed(registry: &TestRegistry, image: &Image) -> Digest {
     serve(registry, image);
     registry.put_manifest(API, Some("1"), OCI_INDEX, list(&[elsewhere(), entry(image)]))
 }
 
 /// Makes a container of an image that is here, under the name that a user wrote.
-async fn create(client: &mut Client, pod: &str, id: &str, name: &str) -> Result<String, Status> {
+pub(crate) async fn create(
+    client: &mut Client,
+    pod: &str,
+    id: &str,
+    name: &str,
+) -> Result<String, Status> {
     let pod = client.pod(pod);
     let pod_id = client.run_pod(&pod).await?;
     let mut config = client.container("web", id, &[]);
@@ -79,7 +84,7 @@ async fn create(client: &mut Client, pod: &str, id: &str, name: &str) -> Result<
 }
 
 #[track_caller]
-fn refused<T>(answer: Result<T, Status>, words: &str) {
+pub(crate) fn refused<T>(answer: Result<T, Status>, words: &str) {
     let status = answer.err().expect("it was accepted");
     assert!(status.message().starts_with("SignatureValidationFailed: "), "{status}");
     assert!(status.message().contains(words), "{words:?} is not in: {status}");
@@ -360,6 +365,84 @@ fn what_an_index_in_the_name_is_signed_with_is_looked_up_where_that_is_wanted() 
         create(&mut client, "found", &id, &name).await.unwrap();
         scene.registry.fail("/", Fault::Silence, usize::MAX);
         create(&mut client, "kept", &id, &name).await.unwrap();
+        scene.daemon.finish().await;
+    });
+}
+
+/// A daemon that looks evidence up, on which this image is, under these tags, and none is kept of it.
+async fn loaded(image: &Image, tags: &[&str]) -> (Scene, Client, Digest, String) {
+    let mut scene = Scene::strict("matchRepository").await;
+    scene.daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
+    scene.daemon.policy(&anything());
+    scene.daemon.start().await;
+    let mut client = scene.daemon.client().await;
+    let listed = publish_listed(&scene.registry, image);
+    let (mut id, index) = (String::new(), list(&[elsewhere(), entry(image)]));
+    for tag in tags {
+        scene.registry.put_manifest(API, Some(tag), OCI_INDEX, index.clone());
+        id = client.pull(&scene.name(&format!("{API}:{tag}"))).await.unwrap();
+    }
+    scene.demand(&json!({ scene.registry.host(): [scene.signed("matchRepository")] }));
+    (scene, client, listed, id)
+}
+
+#[test]
+fn what_the_index_of_a_tag_is_signed_with_is_looked_up_where_that_is_wanted() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let image = self::image("looked up by its tag");
+        let tags = ["here", "moved", "attested", "gone", "hidden"];
+        let (scene, mut client, listed, id) = loaded(&image, &tags).await;
+        let sign = |index: &Digest| {
+            publish::sign_at_tag(&scene.registry, API, index, &scene.key, &scene.name(API));
+        };
+        sign(&listed);
+        let name = |tag: &str| scene.name(&format!("{API}:{tag}"));
+        // Signed, and no index of this image: of another one, and of what is about an image.
+        let mut attestation = entry(&image);
+        attestation["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+        let other = self::image("where the tag leads to by now");
+        serve(&scene.registry, &other);
+        let others = [("moved", list(&[entry(&other)])), ("attested", list(&[attestation]))];
+        for (tag, index) in others {
+            sign(&scene.registry.put_manifest(API, Some(tag), OCI_INDEX, index));
+            refused(create(&mut client, tag, &id, &name(tag)).await, "no signature exists");
+        }
+        let gone = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_owned();
+        scene.registry.fail("manifests/gone", Fault::Status(404, gone), usize::MAX);
+        refused(create(&mut client, "gone", &id, &name("gone")).await, "no signature exists");
+        // Where the tag leads to could not be found out.
+        scene.registry.fail("manifests/hidden", Fault::Status(403, "{}".to_owned()), usize::MAX);
+        refused(create(&mut client, "hidden", &id, &name("hidden")).await, "cannot be looked up");
+
+        create(&mut client, "here", &id, &name("here")).await.unwrap();
+        let record = scene.daemon.audit().pop().unwrap();
+        assert_eq!(record["signed"], json!([format!("index {listed}")]), "{record}");
+        // It is kept: neither the tag nor anything else is asked for again.
+        scene.registry.fail("/", Fault::Silence, usize::MAX);
+        let asked = scene.registry.seen().len();
+        create(&mut client, "kept", &id, &name("here")).await.unwrap();
+        assert_eq!(scene.registry.seen().len(), asked);
+        scene.daemon.finish().await;
+    });
+}
+
+#[test]
+fn a_tag_that_leads_elsewhere_by_now_does_not_hide_what_the_manifest_is_signed_with() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let image = image("signed by itself, under a tag that moved");
+        let (scene, mut client, _, id) = loaded(&image, &["1"]).await;
+        let digest = image.digest();
+        publish::sign_at_tag(&scene.registry, API, &digest, &scene.key, &scene.name(API));
+        scene.registry.put_manifest(API, Some("1"), OCI_INDEX, list(&[elsewhere()]));
+        create(&mut client, "moved", &id, &scene.name("shop/api:1")).await.unwrap();
+        let record = scene.daemon.audit().pop().unwrap();
+        assert_eq!(record["signed"], json!([format!("manifest {digest}")]), "{record}");
         scene.daemon.finish().await;
     });
 }
