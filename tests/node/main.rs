@@ -39,6 +39,7 @@ mod host_ports;
 mod hostile;
 mod image_volumes;
 mod index;
+mod index_signers;
 mod inspect;
 mod kubeadm;
 mod layers;

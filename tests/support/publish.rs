@@ -17,6 +17,9 @@ use crate::test_registry::TestRegistry;
 /// The artifact type and the media type of a sigstore bundle.
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
+/// The media type of a payload that cosign 2 signs.
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
 /// The media type of an envelope that cosign 2 attaches.
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
@@ -62,10 +65,22 @@ pub(crate) fn payload_at_tag(
     at_tag(registry, repository, digest, &signature_manifest(registry, &[layer]));
 }
 
+/// The same with what stands beside the payload.
+pub(crate) fn annotated_at_tag(
+    registry: &TestRegistry,
+    repository: &str,
+    digest: &Digest,
+    payload: Vec<u8>,
+    annotations: &BTreeMap<String, String>,
+) {
+    let mut layer = blob(registry, SIMPLE_SIGNING, payload);
+    layer["annotations"] = json!(annotations);
+    at_tag(registry, repository, digest, &signature_manifest(registry, &[layer]));
+}
+
 /// A payload as a layer, with its signature beside it.
 pub(crate) fn signature_layer(registry: &TestRegistry, key: &Key, payload: &[u8]) -> Value {
-    let mut layer =
-        blob(registry, "application/vnd.dev.cosign.simplesigning.v1+json", payload.to_vec());
+    let mut layer = blob(registry, SIMPLE_SIGNING, payload.to_vec());
     layer["annotations"] = json!(keys::annotations(key, payload));
     layer
 }

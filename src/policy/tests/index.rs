@@ -1,6 +1,8 @@
 //! A signature on the index alone: that it counts for the manifest which the index lists, and what
 //! an attacker makes of that.
 
+mod by_whom;
+
 use serde_json::Value;
 use serde_json::json;
 
