@@ -3,6 +3,9 @@
 //! Two parsers that disagree on a document are a way around a signature: one reads the first of
 //! two equal keys, the other the second (CVE-2021-41190 is of this family). So a document with a
 //! key twice in one object, anywhere in it, is refused before it is read.
+//!
+//! In the same walk it is counted what the document would take as a tree of `serde_json`'s values: an
+//! object of one short member is seven bytes of text and seven hundred of memory.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,6 +20,14 @@ use serde::de::Error as _;
 use serde::de::MapAccess;
 use serde::de::SeqAccess;
 use serde::de::Visitor;
+
+/// What one value takes where it stands in an array.
+const VALUE: usize = 32;
+/// What a node of a map takes, and how many members are at least in one that is full.
+const NODE: usize = 640;
+const MEMBERS: usize = 6;
+/// What a text takes beside its letters.
+const TEXT: usize = 16;
 
 /// Reads `bytes` as a `T`, and refuses a document that has a key twice in one object.
 ///
@@ -34,15 +45,56 @@ pub fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json
 ///
 /// The error of `serde_json` with line and column.
 pub fn refuse_double_keys(bytes: &[u8]) -> Result<(), serde_json::Error> {
+    walk(bytes, &mut Weight { left: usize::MAX })
+}
+
+/// Refuses the same, and a document that would take more than `most` bytes as a tree of values.
+///
+/// # Errors
+///
+/// [`Unfit`] says which of both it is.
+pub fn refuse_heavy(bytes: &[u8], most: usize) -> Result<(), Unfit> {
+    let mut weight = Weight { left: most };
+    walk(bytes, &mut weight).map_err(|error| match weight.left {
+        0 => Unfit::Heavy,
+        _ => Unfit::Json(error),
+    })
+}
+
+/// Why a document is not to be read as a tree of values.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// It is no JSON, or has a key twice in one object.
+    #[error(transparent)]
+    Json(serde_json::Error),
+    /// It would take too much memory.
+    #[error("it has too many parts")]
+    Heavy,
+}
+
+fn walk(bytes: &[u8], weight: &mut Weight) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Unambiguous.deserialize(&mut deserializer)?;
+    Walk(weight).deserialize(&mut deserializer)?;
     deserializer.end()
 }
 
-/// Walks a document without keeping it.
-struct Unambiguous;
+/// What a document may still take as a tree of `serde_json`'s values.
+struct Weight {
+    left: usize,
+}
 
-impl<'de> DeserializeSeed<'de> for Unambiguous {
+impl Weight {
+    fn take<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        // Where nothing is left, it was too much: that tells both errors of a walk apart.
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 { Err(E::custom("too many parts")) } else { Ok(()) }
+    }
+}
+
+/// Walks a document without keeping it.
+struct Walk<'a>(&'a mut Weight);
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -50,7 +102,7 @@ impl<'de> DeserializeSeed<'de> for Unambiguous {
     }
 }
 
-impl<'de> Visitor<'de> for Unambiguous {
+impl<'de> Visitor<'de> for Walk<'_> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,8 +125,8 @@ impl<'de> Visitor<'de> for Unambiguous {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.0.take(text.len() + TEXT)
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
@@ -82,7 +134,16 @@ impl<'de> Visitor<'de> for Unambiguous {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Self)?.is_some() {}
+        // An array grows by doubling, from four.
+        let (mut room, mut used) = (0_usize, 0_usize);
+        while items.next_element_seed(Walk(&mut *self.0))?.is_some() {
+            used += 1;
+            if used > room {
+                let more = room.max(4);
+                room += more;
+                self.0.take(more * VALUE)?;
+            }
+        }
         Ok(())
     }
 
@@ -92,10 +153,14 @@ impl<'de> Visitor<'de> for Unambiguous {
         let hasher = RandomState::new();
         let mut seen = HashSet::new();
         while let Some(key) = entries.next_key::<Cow<'_, str>>()? {
+            if seen.len().is_multiple_of(MEMBERS) {
+                self.0.take(NODE)?;
+            }
+            self.0.take(key.len() + TEXT)?;
             if !seen.insert(hasher.hash_one(key.as_ref())) {
                 return Err(A::Error::custom(format_args!("the key {key:?} stands twice")));
             }
-            entries.next_value_seed(Self)?;
+            entries.next_value_seed(Walk(&mut *self.0))?;
         }
         Ok(())
     }
@@ -119,9 +184,30 @@ mod tests {
     fn what_is_no_json_is_refused() {
         for text in ["", "{", "{} {}", "{\"a\":}"] {
             assert!(refuse_double_keys(text.as_bytes()).is_err(), "{text}");
+            let unfit = refuse_heavy(text.as_bytes(), usize::MAX).unwrap_err();
+            assert!(matches!(unfit, Unfit::Json(_)), "{text}: {unfit}");
         }
         let deep = "[".repeat(100_000);
         assert!(refuse_double_keys(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_a_tree_takes_is_counted_and_more_is_refused_before_it_is_built() {
+        // A text; an array of four places with a text; a map of one node with a key and a text.
+        let (text, map) = (1 + TEXT, NODE + 1 + TEXT);
+        for (document, takes) in [
+            (r#""a""#, text),
+            (r#"["a", 1]"#, 4 * VALUE + text),
+            ("[1, 2, 3, 4, 5]", 8 * VALUE),
+            (r#"{"a": "b"}"#, map + text),
+            (r#"{"a": {"b": 1}}"#, 2 * map),
+            (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}"#, 2 * NODE + 7 * (1 + TEXT)),
+        ] {
+            refuse_heavy(document.as_bytes(), takes + 1).unwrap();
+            let unfit = refuse_heavy(document.as_bytes(), takes).unwrap_err();
+            assert!(matches!(unfit, Unfit::Heavy), "{document}: {unfit}");
+            refuse_double_keys(document.as_bytes()).unwrap();
+        }
     }
 
     #[test]

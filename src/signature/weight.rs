@@ -1,32 +1,16 @@
 //! How much memory a statement would take as a tree of values.
 //!
 //! `sigstore-verify` reads a whole statement into such a tree, predicate and all. Text of a few
-//! megabytes can be made so that its tree has hundreds: an object of one short member is seven
-//! bytes of text and seven hundred of memory. So it is counted first, in passing, what the tree
+//! megabytes can be made so that its tree has hundreds. So it is counted first, in passing, what the tree
 //! would take, and a statement beyond the bound is refused. Real lists of components take about five times
 //! their text.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::Deserialize;
-use serde::de::DeserializeSeed;
-use serde::de::Deserializer;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
-
+use crate::oci::strict_json;
+use crate::oci::strict_json::Unfit;
 use crate::signature::SignatureError;
 
 /// The most bytes that the tree of a statement may take.
 const MOST: usize = 64 * 1024 * 1024;
-/// What one value takes where it stands in an array.
-const VALUE: usize = 32;
-/// What a node of a map takes, and how many members are at least in one that is full.
-const NODE: usize = 640;
-const MEMBERS: usize = 6;
-/// What a text takes beside its letters.
-const TEXT: usize = 16;
 
 /// Refuses a statement whose tree would take too much memory.
 ///
@@ -34,112 +18,10 @@ const TEXT: usize = 16;
 ///
 /// [`SignatureError::Intricate`]; [`SignatureError::Statement`] when it is no JSON.
 pub(super) fn bound(statement: &[u8]) -> Result<(), SignatureError> {
-    let mut weight = Weight { left: MOST };
-    let mut deserializer = serde_json::Deserializer::from_slice(statement);
-    match Count(&mut weight).deserialize(&mut deserializer) {
-        Err(_) if weight.left == 0 => Err(SignatureError::Intricate),
-        Err(error) => Err(SignatureError::Statement(error)),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// What may still be taken.
-struct Weight {
-    left: usize,
-}
-
-impl Weight {
-    fn take<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                self.left = 0;
-                Err(E::custom("too many parts"))
-            }
-        }
-    }
-}
-
-/// Walks a document and takes what its tree would.
-struct Count<'a>(&'a mut Weight);
-
-impl<'de> DeserializeSeed<'de> for Count<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Count<'_> {
-    type Value = ();
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        self.0.take(text.len() + TEXT)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        // An array grows by doubling, from four.
-        let (mut room, mut used) = (0_usize, 0_usize);
-        while items.next_element_seed(Count(&mut *self.0))?.is_some() {
-            used += 1;
-            if used > room {
-                let more = room.max(4);
-                room += more;
-                self.0.take(more * VALUE)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let mut members = 0_usize;
-        while let Some(key) = entries.next_key::<Key>()? {
-            if members.is_multiple_of(MEMBERS) {
-                self.0.take(NODE)?;
-            }
-            members += 1;
-            self.0.take(key.0 + TEXT)?;
-            entries.next_value_seed(Count(&mut *self.0))?;
-        }
-        Ok(())
-    }
-}
-
-/// The length of a key.
-struct Key(usize);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer).map(|text| Self(text.len()))
-    }
+    strict_json::refuse_heavy(statement, MOST).map_err(|unfit| match unfit {
+        Unfit::Heavy => SignatureError::Intricate,
+        Unfit::Json(error) => SignatureError::Statement(error),
+    })
 }
 
 #[cfg(test)]
