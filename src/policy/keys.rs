@@ -154,7 +154,9 @@ impl Keys {
         let other = |keys: &[PublicKey]| keys.iter().position(|key| !key.is_ecdsa());
         if let Some(index) = self.keys.as_deref().ok().and_then(other) {
             let name = self.name(index);
-            self.keys = Err(format!("the log's key in {name} cannot be used: it is not ECDSA"));
+            self.keys = Err(format!(
+                "the log's key in {name} cannot be used: it is not ECDSA P-256 or P-384"
+            ));
         }
         self
     }

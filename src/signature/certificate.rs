@@ -156,7 +156,12 @@ impl Certificate {
 /// [`SignatureError::CertificateMalformed`] when it has none that is fit to verify with.
 pub fn key(der: &[u8]) -> Result<PublicKey, SignatureError> {
     let spki = read(der)?.tbs_certificate.subject_public_key_info.to_der().map_err(malformed)?;
-    PublicKey::from_der(spki).map_err(|error: KeyError| malformed(crate::failure::chain(&error)))
+    PublicKey::from_der(spki).map_err(unfit)
+}
+
+/// That a certificate's key is not fit to verify with.
+pub(super) fn unfit(error: KeyError) -> SignatureError {
+    malformed(crate::failure::chain(&error))
 }
 
 /// The one certificate of a PEM text.

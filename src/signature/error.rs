@@ -2,6 +2,7 @@
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::signature::key::KeyError;
 use crate::signature::openpgp::OpenPgpError;
 
 /// Why a signature proves nothing.
@@ -122,6 +123,9 @@ pub enum LogFault {
     /// The log's entry is about another payload.
     #[error("payload in Rekor SET does not match")]
     OtherPayload,
+    /// A key with which a bundle's entry cannot be proven.
+    #[error("{0}")]
+    Key(KeyError),
     /// A bundle without an entry.
     #[error("the bundle has no log entry")]
     NoEntry,

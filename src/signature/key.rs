@@ -1,23 +1,49 @@
 //! Public keys, and what they accept.
 //!
-//! ECDSA P-256 and P-384, RSA of 2048 bits or more, Ed25519: the keys that cosign makes or
-//! imports. One key stands for one or two signing schemes, those that cosign uses with it.
+//! ECDSA P-256, P-384 and P-521, RSA of 2048 bits or more, Ed25519: the keys that cosign makes or
+//! imports. One key stands for one or two signing schemes, those that cosign and containers/image use
+//! with it.
+//!
+//! `sigstore-verify` does not know P-521. Signatures by such a key are verified here; what it alone can
+//! prove, a bundle's place in a log and Fulcio's certificates, is refused for such a key.
 
+use aws_lc_rs::signature::ECDSA_P521_SHA256_ASN1;
+use aws_lc_rs::signature::ECDSA_P521_SHA512_ASN1;
+use aws_lc_rs::signature::EcdsaVerificationAlgorithm;
+use aws_lc_rs::signature::ParsedPublicKey;
+use aws_lc_rs::signature::UnparsedPublicKey;
 use sigstore_verify::crypto;
 use sigstore_verify::crypto::KeyAlgorithm;
 use sigstore_verify::crypto::SigningScheme;
 use sigstore_verify::crypto::VerificationKey;
 use sigstore_verify::types::DerPublicKey;
 use sigstore_verify::types::SignatureBytes;
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-/// The DER form of the object identifier of P-521, 1.3.132.0.35.
-const P521: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
+/// An elliptic curve's key, and the curve.
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+/// The length of a point of P-521, uncompressed.
+const P521_POINT: usize = 133;
+/// Cosign signs by the size of the curve, containers/image with SHA-256.
+const P521_SCHEMES: [&EcdsaVerificationAlgorithm; 2] =
+    [&ECDSA_P521_SHA512_ASN1, &ECDSA_P521_SHA256_ASN1];
 
 /// A public key that is fit to verify with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     der: DerPublicKey,
-    algorithm: KeyAlgorithm,
+    form: Form,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// One that `sigstore-verify` knows.
+    Known(KeyAlgorithm),
+    /// A point of P-521.
+    P521(Vec<u8>),
 }
 
 /// Why bytes are no key to verify with.
@@ -32,8 +58,14 @@ pub enum KeyError {
     /// The block is no key, or of a kind that is not known.
     #[error("not a usable public key")]
     Key(#[source] crypto::Error),
-    /// A curve that no library we trust verifies.
-    #[error("ECDSA keys on the curve P-521 are not supported; use P-256, P-384, RSA or Ed25519")]
+    /// No point of the curve.
+    #[error("not a point of the curve P-521")]
+    Point,
+    /// A curve that `sigstore-verify` does not know.
+    #[error(
+        "ECDSA keys on the curve P-521 are not supported for logs and certificates of Fulcio; use \
+         P-256 or P-384"
+    )]
     P521,
     /// A kind of key that containers-policy.json does not know.
     #[error("{0:?} keys are not supported; use ECDSA P-256 or P-384, RSA or Ed25519")]
@@ -61,9 +93,8 @@ impl PublicKey {
     }
 
     fn new(der: DerPublicKey) -> Result<Self, KeyError> {
-        let head = der.as_bytes().get(..32).unwrap_or_default();
-        if head.windows(P521.len()).any(|window| window == P521) {
-            return Err(KeyError::P521);
+        if let Some(form) = p521(&der)? {
+            return Ok(Self { der, form });
         }
         let algorithm = KeyAlgorithm::from_spki(&der).map_err(KeyError::Key)?;
         let Some(scheme) = schemes(algorithm).first() else {
@@ -71,29 +102,49 @@ impl PublicKey {
         };
         let key = VerificationKey::from_spki_with_scheme(&der, *scheme).map_err(KeyError::Key)?;
         crypto::validate_raw_public_key(*scheme, key.as_bytes()).map_err(KeyError::Key)?;
-        Ok(Self { der, algorithm })
+        Ok(Self { der, form: Form::Known(algorithm) })
     }
 
     /// Whether the owner of this key signed `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature = SignatureBytes::from_bytes(signature);
-        schemes(self.algorithm)
-            .iter()
-            .any(|scheme| crypto::verify_signature(&self.der, message, &signature, *scheme).is_ok())
+        match &self.form {
+            Form::Known(algorithm) => {
+                let signature = SignatureBytes::from_bytes(signature);
+                schemes(*algorithm).iter().any(|scheme| {
+                    crypto::verify_signature(&self.der, message, &signature, *scheme).is_ok()
+                })
+            }
+            Form::P521(point) => P521_SCHEMES.into_iter().any(|scheme| {
+                UnparsedPublicKey::new(scheme, point).verify(message, signature).is_ok()
+            }),
+        }
     }
 
-    /// Whether it is an ECDSA key, as the logs that the reference knows have.
+    /// The key, for what `sigstore-verify` is to prove with it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::P521`], which it does not know.
+    pub fn known(&self) -> Result<&Self, KeyError> {
+        match self.form {
+            Form::Known(_) => Ok(self),
+            Form::P521(_) => Err(KeyError::P521),
+        }
+    }
+
+    /// Whether it is an ECDSA key, as the logs that the reference knows have, on a curve that can be
+    /// a log's here.
     #[must_use]
     pub fn is_ecdsa(&self) -> bool {
-        matches!(self.algorithm, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384)
+        matches!(self.form, Form::Known(KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384))
     }
 
     /// Whether it is an Ed25519 key. Cosign 2.5 and later sign with such a key in the prehashed
     /// form (Ed25519ph of RFC 8032), which containers/image and this program do not verify.
     #[must_use]
     pub fn is_ed25519(&self) -> bool {
-        self.algorithm == KeyAlgorithm::Ed25519
+        self.form == Form::Known(KeyAlgorithm::Ed25519)
     }
 
     /// The `SubjectPublicKeyInfo`, in DER.
@@ -101,6 +152,18 @@ impl PublicKey {
     pub fn spki(&self) -> &DerPublicKey {
         &self.der
     }
+}
+
+/// The point, if it is a key on P-521.
+fn p521(der: &DerPublicKey) -> Result<Option<Form>, KeyError> {
+    let Ok(parsed) = SubjectPublicKeyInfoRef::from_der(der.as_bytes()) else { return Ok(None) };
+    if !parsed.algorithm.oids().is_ok_and(|oids| oids == (EC, Some(P521))) {
+        return Ok(None);
+    }
+    let point = parsed.subject_public_key.as_bytes().unwrap_or_default();
+    let whole = point.len() == P521_POINT
+        && P521_SCHEMES.iter().all(|scheme| ParsedPublicKey::new(*scheme, point).is_ok());
+    if whole { Ok(Some(Form::P521(point.to_vec()))) } else { Err(KeyError::Point) }
 }
 
 /// What cosign signs with under such a key.

@@ -88,6 +88,7 @@ fn verify(
 ) -> Result<Proven, SignatureError> {
     let der = bundle.signing_certificate().ok_or(SignatureError::NoCertificate)?;
     let certificate = Certificate::parse(der.as_bytes())?;
+    certificate::key(der.as_bytes())?.known().map_err(certificate::unfit)?;
     let bundle = transparency::bounded(bundle, trust).map_err(SignatureError::Log)?;
     let result = trust.verifier.verify(artifact, &bundle, &trust.policy).map_err(refused)?;
     // What the crate promises, and everything here stands on.

@@ -1,7 +1,9 @@
 //! Signatures as cosign made them, and what is left of them when they are touched.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use crate::oci::digest::Digest;
 use crate::signature::SignatureError;
@@ -52,7 +54,7 @@ fn logs(log: &Log) -> Trust {
 
 #[test]
 fn what_cosign_2_signs_is_true() {
-    for of in ["cosign-p256", "cosign-p384", "cosign-rsa"] {
+    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa"] {
         let proven =
             cosign_2(of, "").verify(&[key(of)], None).unwrap_or_else(|e| panic!("{of} {e}"));
         assert_eq!(proven.payload.digest.to_string(), DIGEST);
@@ -66,7 +68,7 @@ fn what_cosign_2_signs_is_true() {
 #[test]
 fn what_cosign_3_signs_is_true() {
     let digest: Digest = DIGEST.parse().unwrap();
-    for of in ["cosign-p256", "cosign-p384", "cosign-rsa"] {
+    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa"] {
         let bundle = Bundle::parse(&read(&golden(of).join("bundle.json"))).unwrap();
         whole(&bundle, &[key(of)], None, &digest).unwrap_or_else(|e| panic!("{of} {e}"));
         let error = whole(&bundle, &[key(of)], None, &OTHER.parse().unwrap()).unwrap_err();
@@ -98,10 +100,63 @@ fn an_attestation_of_cosign_3_is_no_signature() {
     assert!(matches!(error, SignatureError::Attestation(kind) if kind == keys::SPDX));
 }
 
+/// Runs openssl in a directory, with this to read.
+#[allow(clippy::disallowed_methods, reason = "tests run the real program")]
+fn openssl(directory: &Path, arguments: &str, input: &[u8]) {
+    let mut command = std::process::Command::new("openssl");
+    command.current_dir(directory).args(arguments.split(' '));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let ran = child.wait_with_output().unwrap();
+    assert!(ran.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
 #[test]
-fn a_p521_key_is_refused_by_name() {
-    let error = PublicKey::from_pem(&read(&golden("cosign-p521/key.pub"))).unwrap_err();
-    assert!(matches!(error, KeyError::P521), "{error}");
+fn what_openssl_signs_on_p521_is_true_with_the_hashes_that_cosign_and_containers_image_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    openssl(directory.path(), "ecparam -name secp521r1 -genkey -noout -out key.pem", b"");
+    openssl(directory.path(), "ec -in key.pem -pubout -out key.pub", b"");
+    let key = PublicKey::from_pem(&read(&path("key.pub"))).unwrap();
+    for (hash, holds) in [("sha256", true), ("sha512", true), ("sha384", false), ("sha1", false)] {
+        let sign = format!("dgst -{hash} -sign key.pem -out {hash}");
+        openssl(directory.path(), &sign, b"message");
+        let signature = read(&path(hash));
+        assert_eq!(key.verifies(b"message", &signature), holds, "{hash}");
+        assert!(!key.verifies(b"massage", &signature), "{hash}");
+        let short = signature.split_last().unwrap().1;
+        assert!(!key.verifies(b"message", short), "{hash}");
+    }
+    assert!(!super::tests::key("cosign-p521").verifies(b"message", &read(&path("sha512"))));
+}
+
+#[test]
+fn what_is_no_point_of_p521_is_no_key() {
+    let whole = key("cosign-p521").spki().as_bytes().to_vec();
+    PublicKey::from_der(whole.clone()).unwrap();
+    let mut beside = whole.clone();
+    *beside.last_mut().unwrap() ^= 1;
+    let error = PublicKey::from_der(beside).unwrap_err();
+    assert!(matches!(error, KeyError::Point), "{error}");
+    // Compressed, as Go does not read it.
+    let (kind, x) = (&whole[3..21], &whole[26..92]);
+    let compressed = [&[0x30, 88][..], kind, &[3, 68, 0, 2], x].concat();
+    let error = PublicKey::from_der(compressed).unwrap_err();
+    assert!(matches!(error, KeyError::Point), "{error}");
+    for text in [[&whole[..], &[0]].concat(), whole[..whole.len() - 1].to_vec()] {
+        assert!(PublicKey::from_der(text).is_err());
+    }
+}
+
+#[test]
+fn a_p521_key_is_refused_by_name_where_a_log_must_have_seen_a_bundle() {
+    let bundle = Bundle::parse(&read(&golden("cosign-p521/bundle.json"))).unwrap();
+    let error = key("cosign-p521").known().unwrap_err();
+    assert!(matches!(error, KeyError::P521) && error.to_string().contains("P-521"), "{error}");
+    assert!(!key("cosign-p521").is_ecdsa() && key("cosign-p384").known().is_ok());
+    let fault = bundle.verify(&[key("cosign-p521")], Some(&logs(&Log::default()))).unwrap_err();
+    assert!(matches!(fault, SignatureError::Log(LogFault::Key(_))), "{fault}");
 }
 
 #[test]
@@ -122,7 +177,7 @@ fn what_is_no_key_is_refused() {
 
 #[test]
 fn a_touched_signature_is_not_true() {
-    for of in ["cosign-p256", "cosign-p384", "cosign-rsa", "cosign-ed25519"] {
+    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa", "cosign-ed25519"] {
         let keys = [key(of)];
         for position in [0, 60, 150] {
             let mut touched = cosign_2(of, "");

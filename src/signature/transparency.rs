@@ -198,6 +198,7 @@ pub fn verify_bundle(
     key: &PublicKey,
     subject: Sha256Hash,
 ) -> Result<Logged, LogFault> {
+    let key = key.known().map_err(LogFault::Key)?;
     let bundle = bounded(bundle, trust)?;
     let entries = &bundle.verification_material.tlog_entries;
     if entries.iter().any(|entry| trust.log(entry.log_id.key_id.as_bytes()).is_none()) {

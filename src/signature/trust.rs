@@ -182,7 +182,9 @@ fn read(bytes: &[u8]) -> Result<(TrustedRoot, Vec<Log>), TrustError> {
     let logs = root.tlogs.iter().map(|log| Log {
         id: log.log_id.key_id.as_bytes().to_vec(),
         name: log.base_url.clone(),
-        key: PublicKey::from_der(log.public_key.raw_bytes.as_bytes().to_vec()).ok(),
+        key: PublicKey::from_der(log.public_key.raw_bytes.as_bytes().to_vec())
+            .ok()
+            .filter(|key| key.known().is_ok()),
         valid: log
             .public_key
             .valid_for

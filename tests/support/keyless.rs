@@ -161,7 +161,16 @@ impl Ca {
 
     /// A certificate without an SCT.
     pub fn issue(&self, order: &Order) -> Leaf {
-        let key = KeyPair::generate().expect("a key");
+        self.issue_for(KeyPair::generate().expect("a key"), order)
+    }
+
+    /// The same for a key on P-521.
+    pub fn issue_p521(&self, order: &Order) -> Leaf {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512);
+        self.issue_for(key.expect("a key"), order)
+    }
+
+    fn issue_for(&self, key: KeyPair, order: &Order) -> Leaf {
         let certificate = order.params().signed_by(&key, &self.issuer).expect("a certificate");
         Leaf { der: certificate.der().to_vec(), key }
     }

@@ -13,6 +13,7 @@ use crate::policy::tests::OTHER;
 use crate::policy::tests::found;
 use crate::policy::tests::keyless::DEV;
 use crate::policy::tests::keyless::Node;
+use crate::policy::tests::keyless::by_dev;
 use crate::policy::tests::keyless::evidence;
 use crate::policy::tests::keyless::refused;
 use crate::policy::tests::keyless::statement;
@@ -82,4 +83,24 @@ fn a_certificate_of_an_ordinary_authority_must_hold_now() {
     let mut swapped = signed;
     swapped.signatures[0].payload = signers::payload(IMAGE, OTHER);
     refused(node.judge(&by_dev, &swapped), "is not by the owner of its certificate");
+}
+
+#[test]
+fn a_key_on_p521_counts_in_an_ordinary_certificate_and_is_refused_by_name_in_one_of_fulcio() {
+    let node = Node::new();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let leaf = node.fulcio.root.issue_p521(&Order { from: now - 60, ..Order::email(DEV) });
+    let payload = signers::payload(IMAGE, DIGEST);
+    let mut annotations = leaf.annotations(&payload, &[], &node.log, Log::TIME);
+    annotations.remove("dev.sigstore.cosign/bundle");
+    let by_owner = by_pki(json!({ "subjectEmail": DEV }));
+    node.judge(&by_owner, &found(payload, annotations)).unwrap();
+    node.judge(&by_owner, &evidence(&leaf.bundle(&statement()))).unwrap();
+    let other = evidence(&leaf.bundle(&signers::statement(signers::SIGN, OTHER)));
+    refused(node.judge(&by_owner, &other), "is for another digest");
+
+    let leaf = node.fulcio.intermediate.issue_p521(&Order::email(DEV));
+    for form in node.forms(&leaf) {
+        refused(node.judge(&by_dev(), &form), "on the curve P-521 are not supported");
+    }
 }
