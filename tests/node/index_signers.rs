@@ -33,9 +33,10 @@ use crate::support::host;
 use crate::support::net;
 use crate::test_registry::Fault;
 
-/// Whom the policy asks for, and whom it does not.
+/// Whom the policy asks for, who signs too, and who does not.
 const DEV: &str = "dev@shop.example";
 const THIEF: &str = "thief@evil.example";
+const STRANGER: &str = "stranger@shop.example";
 
 /// Who vouches for the signers.
 struct Signers {
@@ -67,7 +68,7 @@ impl Signers {
     fn new() -> Self {
         let (fulcio, gpg) = (Fulcio::make(), Gpg::new());
         let authority = Ca::make("ordinary", None);
-        for who in [DEV, THIEF] {
+        for who in [DEV, THIEF, STRANGER] {
             gpg.key(who, "ed25519");
         }
         Self { fulcio, log: Log::default(), tsa: Tsa::make(), authority, gpg }
@@ -92,7 +93,7 @@ impl Story {
         let root = it.fulcio.trusted_root(&[&it.log], Some(&it.tsa));
         scene.daemon.write("trusted_root.json", &root.to_string());
         scene.daemon.write("ordinary.pem", &it.authority.pem());
-        for who in [DEV, THIEF] {
+        for who in [DEV, THIEF, STRANGER] {
             let key = String::from_utf8(it.gpg.export_armored(who)).unwrap();
             scene.daemon.write(&format!("{who}.asc"), &key);
         }
@@ -235,7 +236,7 @@ async fn is_created(story: &mut Story, way: &Way, id: &str, other: &str) {
     let mut client = story.scene.daemon.client().await;
     let asked = story.scene.registry.seen().len();
     create(&mut client, "again", id, &name).await.unwrap();
-    story.demand(way, THIEF);
+    story.demand(way, STRANGER);
     refused(create(&mut client, "by-another", id, &name).await, way.by_other);
     story.demand(way, DEV);
     // The evidence, index and all, put beside an image that the index does not list.
