@@ -209,6 +209,7 @@ impl Daemon {
         let mut command = host::command(env!("CARGO_BIN_EXE_crio"));
         command.args(self.flags()).args(arguments).stdin(Stdio::null());
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home"));
         command.output().expect("the program")
     }
 
