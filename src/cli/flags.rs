@@ -134,7 +134,15 @@ fn given(key: &'static Key, matches: &ArgMatches) -> Option<Given> {
         ValueSource::EnvVariable => Source::Variable(key.variable()?),
         _ => return None,
     };
-    let texts: Vec<String> = matches.get_many::<String>(&name)?.cloned().collect();
+    let mut texts: Vec<String> = matches.get_many::<String>(&name)?.cloned().collect();
+    // Which files to read is said at a prompt too, from where one is.
+    if matches!(name.as_str(), "config" | "config-dir") {
+        for text in texts.iter_mut().filter(|text| !text.is_empty()) {
+            if let Ok(path) = std::path::absolute(&*text) {
+                *text = path.to_string_lossy().into_owned();
+            }
+        }
+    }
     // An empty variable says nothing, unless the key is a text, which can be empty.
     let silent = matches!(source, Source::Variable(_))
         && key.shape != Shape::Text
@@ -176,6 +184,9 @@ mod tests {
             [said("insecure_registries", &["a", "b,c"])]
         );
         assert_eq!(given_by(&["-c", "", "config"]), [said("config", &[""])]);
+        let here = std::env::current_dir().unwrap();
+        let file = here.join("a.conf").display().to_string();
+        assert_eq!(given_by(&["-c", "a.conf", "config"]), [said("config", &[&file])]);
     }
 
     #[test]

@@ -99,6 +99,13 @@ fn put(values: &mut Values, given: &Given) -> Result<(), ConfigError> {
         only.put(key.table, key.name, written.clone(), given.source.clone());
         return Err(only.fault(key.table, key.name, &written, key.wanted));
     };
+    // A port can be a text; where CRI-O's key is a number, so is ours as it is printed.
+    let value = match (value, key.fallback.value()) {
+        (Value::Text(text), Value::Integer(_)) => {
+            text.parse().map_or(Value::Text(text), Value::Integer)
+        }
+        (value, _) => value,
+    };
     values.put(key.table, key.name, value, given.source.clone());
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::value::Value;
 use super::*;
 use crate::sys::files::Durability;
 use crate::sys::files::replace;
@@ -127,6 +128,16 @@ fn flags_go_before_drop_ins_and_these_before_the_file() {
     );
     let place = loaded.values.source("crio.runtime", "pids_limit").to_string();
     assert!(place.ends_with("/crio.conf.d/05/deep:2"), "{place}");
+}
+
+/// CRI-O refuses a file in which a number is written as a text, and vice versa.
+#[test]
+fn a_port_is_printed_as_cri_o_reads_it_whoever_set_it() {
+    let node = Node::new().flag("metrics-port", "9537").flag("stream-port", "10010");
+    let values = node.load().unwrap().values;
+    let port = |table: &str, name: &str| values.value(table, name).cloned();
+    assert_eq!(port("crio.metrics", "metrics_port"), Some(Value::Integer(9537)));
+    assert_eq!(port("crio.api", "stream_port"), Some(Value::Text("10010".into())));
 }
 
 #[test]
