@@ -181,7 +181,8 @@ impl ImageDoor {
 /// The word that CRI-O's metric has for a pull that failed so; its words are those of registries.
 fn failure_word(kind: Kind) -> &'static str {
     match kind {
-        Kind::NotFound => "NOT_FOUND",
+        // As registries say it, and CRI-O after them.
+        Kind::NotFound => "MANIFEST_UNKNOWN",
         Kind::RegistryUnavailable => "CONNECTION_REFUSED",
         Kind::Deadline => "CONNECTION_TIMEOUT",
         Kind::Unauthenticated => "UNAUTHORIZED",

@@ -55,12 +55,12 @@ fn metadata(from: Option<&api::PodSandboxMetadata>) -> Result<SandboxMetadata, R
         ("config.metadata.namespace", &from.namespace),
         ("config.metadata.uid", &from.uid),
     ] {
+        if value.is_empty() {
+            return Err(RequestError::missing(field));
+        }
         if value.len() > 253 || value.chars().any(|c| c.is_control() || c == '/') {
             return Err(RequestError::illegal(field, value));
         }
-    }
-    if from.name.is_empty() {
-        return Err(RequestError::missing("config.metadata.name"));
     }
     Ok(SandboxMetadata {
         name: from.name.clone(),
@@ -143,6 +143,17 @@ mod tests {
         assert_eq!(refused(|from| from.dns_config = Some(dns)), "config.dns_config");
         let ports = vec![api::PortMapping { host_port: 70_000, ..Default::default() }];
         assert_eq!(refused(|from| from.port_mappings = ports), "port_mappings.host_port");
+    }
+
+    /// Without them two pods could have one name; crictl shows none that lacks one.
+    #[test]
+    fn a_pod_without_a_part_of_its_name_is_refused() {
+        let lacking = |change: fn(&mut api::PodSandboxMetadata)| {
+            refused(|from| change(from.metadata.as_mut().unwrap()))
+        };
+        assert_eq!(lacking(|metadata| metadata.name.clear()), "config.metadata.name");
+        assert_eq!(lacking(|metadata| metadata.namespace.clear()), "config.metadata.namespace");
+        assert_eq!(lacking(|metadata| metadata.uid.clear()), "config.metadata.uid");
     }
 
     #[test]
