@@ -40,8 +40,8 @@ pub struct ImageInfo {
     pub id: ImageId,
     /// Its names with a tag.
     pub tags: Vec<Reference>,
-    /// Its names with a digest, which may be that of an index, and its repositories with the digest
-    /// of its manifest.
+    /// Its names with a digest, and its repositories with the digest of each of its manifests and
+    /// of each index that led to one.
     pub digests: Vec<Reference>,
     /// The digests of the manifests and indexes that are kept with it. Two manifests can have the
     /// same config, as when an image is compressed anew.
@@ -60,6 +60,26 @@ pub struct ImageInfo {
     /// Its config is there. It is not yet while another tool writes the image, whose record comes
     /// first; such an image can be removed and pulled, not run.
     pub whole: bool,
+}
+
+impl ImageInfo {
+    /// Its names with a tag, in order.
+    #[must_use]
+    pub fn repo_tags(&self) -> Vec<String> {
+        in_order(&self.tags)
+    }
+
+    /// Its names with a digest, in order: CRI-O's, by which a pod's `imageID` is the first.
+    #[must_use]
+    pub fn repo_digests(&self) -> Vec<String> {
+        in_order(&self.digests)
+    }
+}
+
+fn in_order(names: &[Reference]) -> Vec<String> {
+    let mut texts: Vec<String> = names.iter().map(Reference::to_string).collect();
+    texts.sort();
+    texts
 }
 
 /// What the catalog reads of an image once and keeps.
@@ -231,8 +251,8 @@ impl Catalog {
         let tags: Vec<Reference> = names().filter(|name| name.tag().is_some()).collect();
         let mut digests: Vec<Reference> =
             names().filter(|name| name.tag().is_none() && name.digest().is_some()).collect();
-        if let Some(digest) = &image.digest {
-            for name in named(image) {
+        for name in named(image) {
+            for digest in &image.digests {
                 let name = name.with_digest(digest);
                 if !digests.contains(&name) {
                     digests.push(name);

@@ -65,7 +65,7 @@ impl Parts {
         }
         let (_, config) = self.catalog.config(&info.id)?;
         let name = info.tags.first().or(info.digests.first()).map(Reference::to_string);
-        let repo_digests: Vec<String> = info.digests.iter().map(Reference::to_string).collect();
+        let repo_digests = info.repo_digests();
         let image = RunImage {
             id: info.id.clone(),
             name: name.unwrap_or_else(|| info.id.to_string()),

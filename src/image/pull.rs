@@ -194,6 +194,10 @@ impl Documents {
             (format!("manifest-{}", resolved.digest), resolved.bytes),
             (resolved.manifest.config.digest.to_string(), self.config_bytes),
         ];
+        // As other tools of the store do: the image is found by the digest of the index too.
+        if let Some(index) = resolved.index {
+            big_data.push((format!("manifest-{}", index.digest), index.bytes));
+        }
         // The same image under another name has evidence already, which stays true. What was just
         // judged comes first: whoever signs the same image a hundred times cannot crowd it out.
         let mut kept = self.evidence;

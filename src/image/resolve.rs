@@ -2,6 +2,7 @@
 
 use crate::failure::Classify;
 use crate::failure::Kind;
+use crate::failure::chain;
 use crate::image::error::ImageError;
 use crate::image::verify::Verifier;
 use crate::oci::digest::Digest;
@@ -13,6 +14,9 @@ use crate::registry::FetchedManifest;
 use crate::registry::RegistryError;
 use crate::registry::Source;
 use crate::registry::TagOrDigest;
+
+/// How much of what each of the others said is told, in characters.
+const SAID: usize = 300;
 
 /// The manifest that will be judged, and where it came from.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Verifier {
                 }
             }
         }
-        Err(most_telling(failures).map_or(ImageError::Vanished, wrap))
+        Err(told(failures).map_or(ImageError::Vanished, wrap))
     }
 
     /// Takes an index to the manifest for this platform; a manifest stays what it is.
@@ -102,11 +106,18 @@ fn registry(step: &'static str, reference: &Reference, source: RegistryError) ->
 }
 
 /// Mirrors come first and the registry itself last: its word counts, unless it could not be
-/// reached and a mirror said something clearer.
-fn most_telling(mut failures: Vec<RegistryError>) -> Option<RegistryError> {
-    let last = failures.pop()?;
-    if last.kind() != Kind::RegistryUnavailable {
-        return Some(last);
+/// reached and a mirror said something clearer. What the others said is told with it.
+fn told(mut failures: Vec<RegistryError>) -> Option<RegistryError> {
+    let mut counts = failures.len().checked_sub(1)?;
+    if failures.last()?.kind() == Kind::RegistryUnavailable {
+        let clearer = |error: &RegistryError| error.kind() == Kind::Unauthenticated;
+        counts = failures.iter().position(clearer).unwrap_or(counts);
     }
-    Some(failures.into_iter().find(|error| error.kind() == Kind::Unauthenticated).unwrap_or(last))
+    let source = failures.remove(counts);
+    if failures.is_empty() {
+        return Some(source);
+    }
+    let shortened = |error: &RegistryError| chain(error).chars().take(SAID).collect::<String>();
+    let others = failures.iter().map(shortened).collect::<Vec<_>>().join("; ");
+    Some(RegistryError::Everywhere { others, source: Box::new(source) })
 }

@@ -55,6 +55,14 @@ pub enum RegistryError {
         /// The configuration file.
         path: PathBuf,
     },
+    /// Neither the registry nor its mirrors gave an answer that can be used.
+    #[error("there are several places to ask, and none gave it ({others})")]
+    Everywhere {
+        /// What the others said.
+        others: String,
+        /// What counts.
+        source: Box<RegistryError>,
+    },
     /// An administrator does not want this registry to be used.
     #[error("{reference}: the registry {prefix:?} is blocked in {path}")]
     Blocked {
@@ -380,6 +388,7 @@ impl Classify for RegistryError {
             | Self::SignatureList { .. }
             | Self::NoIndex { .. } => Kind::Corrupt,
             Self::Referrers { source, .. } => source.kind(),
+            Self::Everywhere { source, .. } => source.kind(),
         }
     }
 }

@@ -95,9 +95,10 @@ fn an_image_is_pulled_by_tag_by_digest_and_by_both() {
         }
         let images = client.images().await.unwrap();
         assert_eq!(images.len(), 1);
-        let mut tags = images[0].repo_tags.clone();
-        tags.sort();
-        assert_eq!(tags, [format!("{host}/shop/api:1"), format!("{host}/shop/api:latest")]);
+        assert_eq!(
+            images[0].repo_tags,
+            [format!("{host}/shop/api:1"), format!("{host}/shop/api:latest")]
+        );
         assert_eq!(images[0].repo_digests, [format!("{host}/shop/api@{digest}")]);
         assert!(images[0].size > 0);
         // The layer that is here is not asked for again.
@@ -206,6 +207,12 @@ fn short_names_mirrors_and_blocked_registries_are_as_registries_conf_says() {
         client.pull("images.test/shop/api:1").await.unwrap();
         assert!(!broken.seen().is_empty());
         assert_eq!(asked_of(&primary, &image.layers[0].digest()), 1);
+        // Where none has it, all are told of, and the registry's own word counts.
+        let nowhere = client.pull("images.test/shop/api:none").await.unwrap_err();
+        assert_eq!(nowhere.code(), Code::NotFound, "{nowhere}");
+        for host in [broken.host(), primary.host()] {
+            assert!(nowhere.message().contains(&host), "{nowhere}");
+        }
         let blocked = client.pull("evil.test/shop/api:1").await.unwrap_err();
         assert_eq!(blocked.code(), Code::InvalidArgument, "{blocked}");
         let file = daemon.path("registries.conf").display().to_string();
@@ -305,9 +312,15 @@ fn every_form_of_image_is_pulled_and_schema_1_is_not() {
                 json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries }).to_string()
             };
             let entries = [entry(&other, "s390x"), entry(&ours, here)];
-            registry.put_manifest("forms/index", Some(tag), kind, index(&entries));
+            let listed = registry.put_manifest("forms/index", Some(tag), kind, index(&entries));
             let id = client.pull(&name(&format!("forms/index:{tag}"))).await.unwrap();
             assert_eq!(id, ours.config_digest().hex());
+            // It goes by the digest of either, in order, and is there by that of the index too.
+            let by = |digest: &Digest| name(&format!("forms/index@{digest}"));
+            let mut digests = [by(&ours.digest()), by(&listed)];
+            digests.sort();
+            let found = client.image(&by(&listed)).await.unwrap().unwrap();
+            assert_eq!((found.id, found.repo_digests), (id.clone(), digests.to_vec()));
             assert_eq!(asked_of(&registry, &other.layers[0].digest()), 0);
             registry.put_manifest("forms/index", Some("none"), kind, index(&entries[..1]));
             let none = client.pull(&name("forms/index:none")).await.unwrap_err();

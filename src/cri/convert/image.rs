@@ -5,7 +5,6 @@ use crate::cri::api;
 use crate::cri::convert::RequestError;
 use crate::model::container::ImageChoice;
 use crate::model::names::SandboxMetadata;
-use crate::oci::reference::Reference;
 
 /// Which image is meant.
 ///
@@ -52,8 +51,8 @@ pub fn to_proto(from: &ImageInfo) -> api::Image {
     let uid = user.parse::<i64>().ok().filter(|uid| *uid >= 0);
     api::Image {
         id: from.id.to_string(),
-        repo_tags: from.tags.iter().map(Reference::to_string).collect(),
-        repo_digests: from.digests.iter().map(Reference::to_string).collect(),
+        repo_tags: from.repo_tags(),
+        repo_digests: from.repo_digests(),
         size: from.size,
         uid: uid.map(|value| api::Int64Value { value }),
         username: if uid.is_some() { String::new() } else { user.to_owned() },
