@@ -28,6 +28,8 @@ use crate::sys::files::Links;
 const SPEC_LIMIT: u64 = 4 * 1024 * 1024;
 /// Devices of the node that a privileged container does not get: it has its own.
 const OWN_DEVICES: &[&str] = &["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console"];
+/// How many directories deep devices are looked for.
+const DEEPEST: usize = 8;
 /// The most CDI specifications that are read.
 const MOST_SPECS: usize = 1024;
 
@@ -153,15 +155,34 @@ fn resolve(requested: &[Device]) -> Result<Vec<ResolvedDevice>, ContainerError> 
             resolved.push(found.ok_or_else(|| missing(path)(no_device()))?);
             continue;
         }
-        for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
-            let entry = entry.map_err(failed("list the devices in", path))?;
-            let inside = Path::new(&device.container_path).join(entry.file_name());
-            let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-            let inside = inside.to_string_lossy();
-            resolved.extend(device_at(&inside, &metadata, &device.permissions));
-        }
+        let inside = Path::new(&device.container_path);
+        below(path, inside, &device.permissions, DEEPEST, &mut resolved)?;
     }
     Ok(resolved)
+}
+
+/// The devices in a directory and in those in it, as /dev/bus/usb has them. A link to a device is
+/// one, a link to a directory is left out.
+fn below(
+    path: &Path,
+    inside: &Path,
+    access: &str,
+    depth: usize,
+    resolved: &mut Vec<ResolvedDevice>,
+) -> Result<(), ContainerError> {
+    for entry in std::fs::read_dir(path).map_err(failed("list the devices in", path))? {
+        let entry = entry.map_err(failed("list the devices in", path))?;
+        let inside = inside.join(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if let Some(depth) = depth.checked_sub(1) {
+                below(&entry.path(), &inside, access, depth, resolved)?;
+            }
+            continue;
+        }
+        let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
+        resolved.extend(device_at(&inside.to_string_lossy(), &metadata, access));
+    }
+    Ok(())
 }
 
 /// A device as its metadata tells; `None` for what is no device.
@@ -226,5 +247,29 @@ mod tests {
         };
         let found = resolve(&[null]).unwrap();
         assert_eq!((found[0].major, found[0].minor), (1, 3));
+    }
+
+    #[test]
+    fn a_directory_stands_for_the_devices_in_it_and_below() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("001/deep")).unwrap();
+        for (link, to) in [
+            ("zero", "/dev/zero"),
+            ("001/deep/null", "/dev/null"),
+            ("round", "."),
+            ("no", "/etc/passwd"),
+        ] {
+            std::os::unix::fs::symlink(to, directory.path().join(link)).unwrap();
+        }
+        let device = Device {
+            host_path: directory.path().to_string_lossy().into_owned(),
+            container_path: "/dev/bus".into(),
+            permissions: "rw".into(),
+        };
+        let mut found = resolve(&[device]).unwrap();
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        let paths: Vec<&str> = found.iter().map(|device| device.path.as_str()).collect();
+        assert_eq!(paths, ["/dev/bus/001/deep/null", "/dev/bus/zero"]);
+        assert_eq!((found[0].major, found[0].minor, found[0].access.as_str()), (1, 3, "rw"));
     }
 }

@@ -123,9 +123,8 @@ pub fn environment(facts: &ContainerFacts<'_>) -> Result<Vec<(String, String)>, 
     let mut env = Vec::new();
     let arguments = arguments(config, facts.image.run)?;
     set(&mut env, "PATH", PATH)?;
-    if config.tty {
-        set(&mut env, "TERM", "xterm")?;
-    }
+    // Without a terminal of its own too: a shell that is run in it with one takes this over.
+    set(&mut env, "TERM", "xterm")?;
     if !facts.sandbox.hostname.is_empty() {
         set(&mut env, "HOSTNAME", facts.sandbox.hostname)?;
     }

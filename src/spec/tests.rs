@@ -398,7 +398,6 @@ fn selinux_labels_follow_the_namespaces() {
 #[test]
 fn the_environment_is_merged_in_order() {
     let mut fixture = Fixture::default();
-    fixture.config.tty = true;
     fixture.defaults.env = vec![("A".into(), "default".into()), ("B".into(), "default".into())];
     fixture.image.env =
         Some(vec!["A=image".into(), "PATH=/bin".into(), "junk".into(), "=x".into()]);
