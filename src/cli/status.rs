@@ -149,6 +149,15 @@ fn info(info: &Value) -> String {
         text("storage_root"),
         text("storage_image"),
     );
+    for (shown, name) in [("GID", "gids"), ("UID", "uids")] {
+        let _ = writeln!(out, "default {shown} mappings (format <container>:<host>:<size>):");
+        let maps = info.pointer(&format!("/default_id_mappings/{name}")).and_then(Value::as_array);
+        for map in maps.into_iter().flatten() {
+            let number = |name: &str| map.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let (container, host) = (number("container_id"), number("host_id"));
+            let _ = writeln!(out, "  {container}:{host}:{}", number("size"));
+        }
+    }
     reloaded(&mut out, info.get("reload").filter(|reload| reload.is_object()));
     out
 }

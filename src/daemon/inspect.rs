@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -26,9 +28,11 @@ use crate::daemon::assemble::Parts;
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::chain;
+use crate::model::container::ContainerState;
 use crate::model::current::Current;
 use crate::sandbox::Sandboxes;
 use crate::state::ContainerRecord;
+use crate::state::SandboxRecord;
 
 /// What is asked.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Inspect {
     sandboxes: Arc<Sandboxes>,
     info: Info,
     node: Arc<Current<Node>>,
+    /// A directory that is there and has nothing in it.
+    bare: PathBuf,
     /// The configuration as a file.
     config: Arc<Current<String>>,
 }
@@ -54,11 +60,20 @@ struct Info {
 }
 
 /// Users of all pods that have none of their own: the node's.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct IdMappings {
-    uids: Vec<u32>,
-    gids: Vec<u32>,
+    uids: [IdMap; 1],
+    gids: [IdMap; 1],
 }
+
+#[derive(Debug, Clone, Serialize)]
+struct IdMap {
+    container_id: u32,
+    host_id: u32,
+    size: u32,
+}
+
+const SAME: IdMap = IdMap { container_id: 0, host_id: 0, size: u32::MAX };
 
 /// A container, in CRI-O's words.
 #[derive(Debug, Serialize)]
@@ -89,10 +104,15 @@ pub(super) fn routes(config: &Config, text: Arc<Current<String>>, parts: &Parts)
         storage_root: parts.store.root().display().to_string(),
         storage_image: String::new(),
         cgroup_driver: driver,
-        default_id_mappings: IdMappings::default(),
+        default_id_mappings: IdMappings { uids: [SAME], gids: [SAME] },
         reload: None,
     };
+    let bare = parts.store.root().join("crioxide").join("bare");
+    if let Err(error) = std::fs::create_dir_all(bare.join("diff")) {
+        tracing::warn!(path = %bare.display(), %error, "cAdvisor will not count the network of pods");
+    }
     let inspect = Inspect {
+        bare,
         containers: Arc::clone(&parts.containers),
         sandboxes: Arc::clone(&parts.sandboxes),
         info,
@@ -121,10 +141,23 @@ async fn config_of(State(inspect): State<Arc<Inspect>>) -> Response {
 async fn container_of(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
     let record = match inspect.containers.find(&id) {
         Ok(record) => record,
-        Err(error) => return refused(&error),
+        Err(error) => {
+            let pod = inspect.sandboxes.find(&id).ok();
+            return pod.map_or_else(|| refused(&error), |pod| json(&inspect.pod(&pod)));
+        }
     };
     let spec = inspect.containers.spec_text(&record).await.unwrap_or_default();
     json(&inspect.container(&record, &spec))
+}
+
+/// What is asked for and is not there. The library would answer that a call of gRPC is not known, which
+/// is no error to a client of plain HTTP.
+pub(super) async fn unknown(request: Request) -> Response {
+    let kind = request.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    if kind.is_some_and(|kind| kind.starts_with("application/grpc")) {
+        return tonic::Status::unimplemented("").into_http::<axum::body::Body>();
+    }
+    (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
 async fn pause(State(inspect): State<Arc<Inspect>>, Path(id): Path<String>) -> Response {
@@ -163,6 +196,37 @@ fn json(value: &impl Serialize) -> Response {
 }
 
 impl Inspect {
+    /// What is said of a pod by the id of its own process, whether it has one or not. cAdvisor knows
+    /// it by the name POD, and takes what its processes use of the network from the process that is
+    /// named. It looks for a layer beside the root, and for a pod without one gives up.
+    fn pod(&self, record: &SandboxRecord) -> serde_json::Value {
+        let mut labels = record.config.labels.clone();
+        labels.insert("io.kubernetes.container.name".to_owned(), "POD".to_owned());
+        let metadata = &record.config.metadata;
+        let containers = self.containers.list();
+        let inside = containers.iter().filter(|container| container.sandbox == record.id);
+        let mut running = inside.filter(|container| container.state == ContainerState::Running);
+        let pid = match record.infra {
+            Some(infra) => infra.pid,
+            None => running.next().map_or(0, |container| container.pid),
+        };
+        serde_json::json!(Container {
+            name: &metadata.full_name().replacen("k8s_", "k8s_POD_", 1),
+            pid,
+            image: "",
+            image_ref: "",
+            created_time: record.created,
+            labels: &labels,
+            annotations: &record.config.annotations,
+            crio_annotations: BTreeMap::new(),
+            log_path: String::new(),
+            root: self.bare.join("merged").display().to_string(),
+            sandbox: record.id.as_str(),
+            ip_addresses: &record.ips,
+            host_network: record.namespaces.net.is_none(),
+        })
+    }
+
     /// What is said of a container, whose runtime spec is this.
     fn container(&self, record: &ContainerRecord, spec: &str) -> serde_json::Value {
         let spec: serde_json::Value = serde_json::from_str(spec).unwrap_or_default();

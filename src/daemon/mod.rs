@@ -97,6 +97,7 @@ async fn run_until_end(start: Start) -> Result<(), DaemonError> {
     let Start { config, values, warnings, inputs, relog } = start;
     let end = end_signal()?;
     let reloads = signal(SignalKind::hangup()).map_err(DaemonError::Prepare)?;
+    tasks::take_user_signals().map_err(DaemonError::Prepare)?;
     // The socket first: two daemons on one store would be worse than one that does not start.
     let listener = listen::bind(&config.api.listen).await?;
     let recovery = recover::begin(&config);
@@ -115,7 +116,8 @@ async fn run_until_end(start: Start) -> Result<(), DaemonError> {
     }
     let text = Arc::new(Current::new(reload::text(&values)));
     let inspect = inspect::routes(&config, Arc::clone(&text), &parts);
-    let routes = doors(&config, &parts, &streaming, metric_groups).merge(inspect);
+    let routes =
+        doors(&config, &parts, &streaming, metric_groups).merge(inspect).fallback(inspect::unknown);
     let reloader = Reloader::new((inputs, relog), parts.clone(), values, text);
     tasks::reload(&Arc::new(reloader), reloads);
     let socket = config.api.listen.display();

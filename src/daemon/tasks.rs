@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -47,6 +48,22 @@ pub(super) fn start(parts: &Parts) {
     supervise("owed networks", move || stop_again(Arc::clone(&sandboxes)));
     let sandboxes = Arc::clone(&parts.sandboxes);
     supervise("host ports", move || keep_host_ports(Arc::clone(&sandboxes)));
+}
+
+/// Takes the signals at which CRI-O writes its goroutines and frees memory, and which end a program
+/// that does not take them.
+pub(super) fn take_user_signals() -> std::io::Result<()> {
+    for (kind, name) in
+        [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")]
+    {
+        let mut signals = tokio::signal::unix::signal(kind)?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                tracing::info!(signal = name, "nothing is done at this signal");
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Makes the rules for host ports at the start, again when a change of them failed, and all of them

@@ -7,6 +7,7 @@ use crate::runtime::error::RuntimeError;
 use crate::sys::cgroup;
 use crate::sys::cgroup::CgroupError;
 use crate::sys::cgroup::CgroupManager;
+use crate::sys::cgroup::CgroupPath;
 use crate::sys::systemd::Scope;
 
 impl Runtime {
@@ -76,6 +77,44 @@ impl Runtime {
             return Ok(());
         }
         reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
+    }
+
+    /// Makes an empty cgroup for a pod that has no process of its own. By its name cAdvisor, and so a
+    /// kubelet on this socket, finds the pod, asks the socket whose it is, and counts its network; it
+    /// counts none by the cgroups of containers. A pod without a parent gets none, as with CRI-O. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`].
+    pub fn mark_pod(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        if parent.is_empty() {
+            return Ok(());
+        }
+        let failed = of(id.as_str());
+        let path = self.mark(parent, id).map_err(&failed)?;
+        self.cgroups().and_then(|cgroups| cgroups.create(&path)).map_err(&failed)
+    }
+
+    /// Removes the cgroup that [`Runtime::mark_pod`] made. Blocks: not for a thread that drives
+    /// requests.
+    ///
+    /// # Errors
+    ///
+    /// [`RuntimeError::Cgroup`], [`RuntimeError::NoReactor`].
+    pub fn unmark_pod(&self, parent: &str, id: &SandboxId) -> Result<(), RuntimeError> {
+        if parent.is_empty() {
+            return Ok(());
+        }
+        let failed = of(id.as_str());
+        let path = self.mark(parent, id).map_err(&failed)?;
+        let cgroups = self.cgroups().map_err(&failed)?;
+        reactor()?.block_on(cgroups.remove(&path)).map_err(&failed)
+    }
+
+    /// No scope, with either cgroup manager: systemd would not keep an empty one.
+    fn mark(&self, parent: &str, id: &SandboxId) -> Result<CgroupPath, CgroupError> {
+        let parent = cgroup::parent_path(self.manager(), parent)?;
+        Ok(parent.join(&cgroup::container_name(CgroupManager::Cgroupfs, id.as_str())))
     }
 
     /// How much memory a container uses now, in bytes, the page cache included: what the kernel holds

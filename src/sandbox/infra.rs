@@ -118,6 +118,8 @@ pub(super) fn stop(record: &SandboxRecord, runtime: &Runtime) -> Result<(), Sand
         // One that was started just before the daemon died is in no record, but in this cgroup.
         runtime.leave_pod_cgroup(&record.config.cgroup_parent, &record.id)?;
         namespace::unpin(pin)?;
+    } else {
+        runtime.unmark_pod(&record.config.cgroup_parent, &record.id)?;
     }
     Ok(())
 }

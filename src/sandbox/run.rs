@@ -278,7 +278,11 @@ impl Parts {
             let label = labels::of_mounts(&made)?;
             let shm_size = parts.shm_size(&made.config, &made.handler)?;
             let shm_size = made.namespaces.ipc.is_some().then_some(shm_size);
-            files::make(&made, shm_size, label.as_deref())
+            files::make(&made, shm_size, label.as_deref())?;
+            if made.namespaces.pid.is_none() {
+                parts.runtime.mark_pod(&made.config.cgroup_parent, &made.id)?;
+            }
+            Ok(())
         })
         .await?;
         self.start_infra(record).await

@@ -134,7 +134,7 @@ impl CgroupPath {
         &self.0
     }
 
-    fn join(&self, name: &str) -> Self {
+    pub(crate) fn join(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0.trim_end_matches('/')))
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crioxide::cri::api::ContainerState;
+use crioxide::cri::api::NamespaceMode;
 
 use crate::scene;
 use crate::support::daemon::Daemon;
@@ -64,6 +65,62 @@ fn a_running_daemon_is_asked_over_plain_http_and_by_crio_status() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("no daemon answers on"), "{said}");
         client.remove_pod(&sandbox).await.unwrap();
+        daemon
+    });
+}
+
+/// The kubelet takes what pods use of the network from cAdvisor, which finds a pod by a cgroup of the
+/// pod's id and asks here whose that is.
+#[test]
+fn cadvisor_finds_the_network_of_a_pod() {
+    scene::story(&[], |daemon, mut client| async move {
+        for shared in [false, true] {
+            let mut pod = client.pod("shop");
+            let linux = pod.linux.as_mut().unwrap();
+            let cgroup = linux.cgroup_parent.trim_start_matches('/').to_owned();
+            if shared {
+                let context = linux.security_context.get_or_insert_default();
+                context.namespace_options.get_or_insert_default().pid = NamespaceMode::Pod.into();
+            }
+            let sandbox = client.run_pod(&pod).await.unwrap();
+            let container = scene::script(&client, "web", "sleep 1000");
+            let id = client.run(&sandbox, &pod, &container).await.unwrap();
+            let pid = scene::pid_of(&mut client, &id).await;
+            let controller = if host::has_cgroup_v2() { "" } else { "memory/" };
+            let own = format!("/sys/fs/cgroup/{controller}{cgroup}/crio-{sandbox}");
+            let there = || std::path::Path::new(&own).is_dir();
+            assert!(there(), "{own}");
+            let (code, body) = asked(&daemon, &format!("/containers/{sandbox}"));
+            let found: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((code.as_str(), &found["sandbox"]), ("200", &json!(sandbox)), "{body}");
+            assert_eq!(found["labels"]["io.kubernetes.container.name"], "POD");
+            assert_eq!(found["labels"]["io.kubernetes.pod.name"], "shop");
+            assert!(found["name"].as_str().unwrap().starts_with("k8s_POD_shop_"), "{body}");
+            let network = |pid: &Value| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+            assert_eq!(network(&found["pid"]), network(&json!(pid)));
+            let layer = found["root"].as_str().unwrap().strip_suffix("merged").unwrap();
+            assert_eq!(std::fs::read_dir(format!("{layer}diff")).unwrap().count(), 0);
+            let listed = client.pods().await.unwrap();
+            assert!(!listed[0].labels.contains_key("io.kubernetes.container.name"));
+            client.remove_pod(&sandbox).await.unwrap();
+            assert!(!there(), "{own}");
+        }
+        assert_eq!(asked(&daemon, "/nosuch").0, "404");
+        daemon
+    });
+}
+
+#[test]
+fn a_daemon_that_is_sent_crios_signals_goes_on() {
+    scene::story(&[], |daemon, mut client| async move {
+        for signal in ["USR1", "USR2"] {
+            host::run("kill", &["-s", signal, &daemon.pid().unwrap().to_string()]);
+        }
+        scene::until("both are heard", || {
+            ["SIGUSR1", "SIGUSR2"].iter().all(|signal| daemon.log().contains(signal))
+        })
+        .await;
+        assert!(client.pods().await.unwrap().is_empty());
         daemon
     });
 }
