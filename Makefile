@@ -1,6 +1,6 @@
 # A line per verb and no logic: what they do is in cargo and in the scripts named here. Tests need root.
 CARGO ?= cargo
-.PHONY: help build run test lint conformance conformance-vm test-vm bench fuzz quickstart deb rpm test-packages ci
+.PHONY: help build run test lint conformance beside conformance-vm test-vm bench fuzz quickstart deb rpm test-packages ci
 
 help: ## these verbs
 	@sed -n 's/^\([a-z-]*\):.* ## /  make \1\t/p' Makefile | expand -t 20
@@ -20,13 +20,16 @@ lint: ## format, clippy, dependencies
 conformance: build ## the CRI conformance suite, critest
 	tests/conformance/run.sh
 
+beside: build ## the same questions to ours and to a CRI-O, and where the answers differ
+	tests/beside/build.sh && tests/beside/run.sh
+
 conformance-vm: deb ## what needs AppArmor, SELinux, systemd or cgroup v2, in virtual machines
 	tests/vm/conformance.sh
 
 test-vm: deb ## the package in virtual machines: at work, protected, limited, rebooted, upgraded, purged, as documented
 	SCRIPTS="package.sh protections.sh critest.sh" ONCE="limits.sh docs.sh" MANAGERS=systemd tests/vm/conformance.sh
 
-bench: build ## times and sizes: of ours, or SOCKET="crio containerd", or SOCKET=/path/of.sock
+bench: build ## times and sizes: of ours, or SOCKET="crio cri-o containerd", or SOCKET=/path/of.sock
 	tests/bench/run.sh $(SOCKET)
 
 fuzz: ## one fuzz target for so long, as TARGET=layer SECONDS=600
