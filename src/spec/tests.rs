@@ -197,7 +197,7 @@ fn nothing_of_the_library_s_defaults_is_left() {
     let process = spec.process().as_ref().unwrap();
     assert!(process.rlimits().is_none());
     assert_eq!(process.no_new_privileges(), Some(false));
-    assert_eq!(process.env().as_ref().unwrap()[1..], ["HOSTNAME=shop"]);
+    assert_eq!(process.env().as_ref().unwrap()[1..], ["TERM=xterm", "HOSTNAME=shop"]);
     assert!(linux(&spec).masked_paths().as_ref().unwrap().is_empty());
     assert!(linux(&spec).readonly_paths().as_ref().unwrap().is_empty());
     let json = serde_json::to_string(&spec).unwrap();
