@@ -36,6 +36,9 @@ mod collect;
 mod containers;
 mod crc64;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image_mounts;
 mod image_write;
 mod images;
