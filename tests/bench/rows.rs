@@ -280,5 +280,7 @@ fn container(client: &Client, options: &Options) -> api::ContainerConfig {
         ..Default::default()
     };
     config.linux.as_mut().expect("a Linux container").security_context = Some(security);
+    // As the kubelet does. CRI-O makes no container without, where it has a policy.
+    config.image.as_mut().expect("an image").user_specified_image = image;
     config
 }
