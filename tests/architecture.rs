@@ -57,6 +57,7 @@ fn no_file_names_a_place_that_others_do_not_have() {
             let name = path.strip_prefix(root).unwrap().display().to_string();
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
             faults.extend(foreign_places(&name, &text));
+            faults.extend(merge_marks(&name, &text));
         }
     }
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
@@ -195,6 +196,13 @@ fn foreign_places(name: &str, text: &str) -> Vec<String> {
     found.map(|word| format!("{name}: names {word}")).collect()
 }
 
+/// Where git could not bring two texts together, and nobody has.
+fn merge_marks(name: &str, text: &str) -> Option<String> {
+    let marks = ["<<<<<<< ", ">>>>>>> "];
+    let found = text.lines().position(|line| marks.iter().any(|mark| line.starts_with(mark)))?;
+    Some(format!("{name}:{}: a mark of a merge", found + 1))
+}
+
 /// The names that follow `before`, wherever it stands by itself.
 fn names_after<'t>(code: &'t str, before: &'t str) -> impl Iterator<Item = &'t str> {
     code.match_indices(before).filter_map(move |(at, _)| {
@@ -317,6 +325,13 @@ mod each_check_fails_on_what_it_is_for {
         assert_eq!(foreign_places("f", "<layer>/work/index and crates.io"), [""; 0]);
         assert_eq!(foreign_places("f", &["https://index.crat", "es.io/x"].concat()).len(), 1);
         assert_eq!(foreign_places("f", &["cd /wor", "k/main"].concat()).len(), 1);
+    }
+
+    #[test]
+    fn a_merge_that_nobody_finished() {
+        let text = "one\n<<<<<<< HEAD\ntwo\n=======\nthree\n>>>>>>> 0123abc\n";
+        assert_eq!(merge_marks("f", text), Some("f:2: a mark of a merge".to_owned()));
+        assert_eq!(merge_marks("f", "a heading\n=======\n  >>>>>>> quoted\n"), None);
     }
 
     #[test]
