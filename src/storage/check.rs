@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
 use crate::oci::digest::Digest;
 use crate::storage::Store;
@@ -326,6 +327,21 @@ impl Store {
         Ok(())
     }
 
+    /// Whether one of the image's data items is damaged now. Nobody writes one meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Where the index cannot be read.
+    pub(super) fn has_damaged_item(&self, id: &ImageId) -> Result<bool, StorageError> {
+        let held = self.inner.images.hold(Hold::Read)?;
+        Ok(held.iter().filter(|image| image.id == *id).any(|image| {
+            image.big_data.iter().any(|item| {
+                let path = self.data_path(id, &item.key);
+                check_item(path.ok(), &item.key, item.size).is_some()
+            })
+        }))
+    }
+
     fn check_image(
         &self,
         image: &ImageRow,
@@ -385,6 +401,18 @@ impl Store {
     }
 }
 
+impl Fault {
+    /// Whether it is of a data item, which may be in the middle of being written when it is looked at.
+    pub(super) fn is_of_item(&self) -> bool {
+        matches!(self, Self::ItemMissing(_) | Self::ItemSize { .. } | Self::ItemChanged(_))
+    }
+
+    /// Whether it is that no index speaks of it, or of what needs it.
+    pub(super) fn is_of_index(&self) -> bool {
+        matches!(self, Self::Unused | Self::Unlisted)
+    }
+}
+
 impl Report {
     fn is_damaged_index(&self) -> bool {
         self.findings.iter().any(|found| found.part == Part::Index)
@@ -394,7 +422,12 @@ impl Report {
 /// An index as it is now; one that is damaged is noted, and empty.
 fn readable<T: Record>(index: &Index<T>, report: &mut Report) -> Result<Snapshot<T>, StorageError> {
     match index.snapshot() {
-        Ok(snapshot) => Ok(snapshot),
+        Ok(snapshot) => {
+            if let Some(path) = index.cut() {
+                report.add(Part::Index, path.display(), Fault::Index("it is empty".to_owned()));
+            }
+            Ok(snapshot)
+        }
         Err(StorageError::Damaged { path, source }) => {
             report.add(Part::Index, path.display(), Fault::Index(source.to_string()));
             Ok(Snapshot::default())

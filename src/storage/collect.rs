@@ -108,6 +108,10 @@ impl Store {
                     break;
                 }
                 let layer = held.iter().find(|layer| layer.id == id);
+                // An index that was put aside may name it, and what lies on it.
+                if layer.is_none() && self.inner.layers.aside().is_some() {
+                    break;
+                }
                 next = layer.and_then(|layer| layer.parent.clone());
                 gone.push(id);
             }
@@ -246,7 +250,8 @@ impl Store {
         for id in ids_in(&base)? {
             if held.iter().any(|image| image.id == id) {
                 remove_temporaries(&base.join(id.as_str()))?;
-            } else {
+            } else if self.inner.images.aside().is_none() {
+                // An index that was put aside may name it.
                 staging::remove(&base.join(id.as_str()))?;
             }
         }

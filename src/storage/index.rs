@@ -107,6 +107,16 @@ pub(super) struct IndexFile {
     pub(super) durability: Durability,
 }
 
+impl IndexFile {
+    fn is_kept(&self) -> bool {
+        self.durability == Durability::Machine
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_kept() && std::fs::metadata(&self.path).is_ok_and(|found| found.len() == 0)
+    }
+}
+
 #[derive(Debug)]
 struct State<T> {
     lock: LockFile,
@@ -154,16 +164,43 @@ impl<T: Record> Index<T> {
     }
 
     /// Renames a file of this index away, which is no index. `false` if it is none of its files.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; and that it is an index by now, as another program wrote it anew.
     pub(super) fn put_aside(&self, path: &Path, to: &Path) -> io::Result<bool> {
-        if !self.files.iter().any(|file| file.path == path) {
+        let Some(file) = self.files.iter().find(|file| file.path == path) else {
             return Ok(false);
-        }
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.token = None;
         state.lock.lock(Hold::Write)?;
-        let done = state.lock.renew().and_then(|_| std::fs::rename(path, to));
+        let done = match read(path) {
+            Ok(_) if !file.is_cut() => Err(io::Error::other("it can be read by now")),
+            _ => state.lock.renew().and_then(|_| std::fs::rename(path, to)),
+        };
         state.lock.unlock();
         done.map(|()| true)
+    }
+
+    /// The file that is empty, though an index of nothing is written as a list of none: a power loss
+    /// cut it. What need not survive one is not asked.
+    pub(super) fn cut(&self) -> Option<&Path> {
+        let cut = self.files.iter().find(|file| file.is_cut());
+        cut.map(|file| file.path.as_path())
+    }
+
+    /// A file of this index that was put aside, and still lies there. What need not survive a power
+    /// loss may be lost with one.
+    pub(super) fn aside(&self) -> Option<PathBuf> {
+        self.files.iter().filter(|file| file.is_kept()).find_map(|file| {
+            let begin = format!("{}.damaged-", file.path.file_name()?.to_str()?);
+            let entries = std::fs::read_dir(file.path.parent()?).ok()?;
+            let mut names = entries.flatten().map(|entry| entry.path());
+            names.find(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begin))
+            })
+        })
     }
 
     /// Takes the lock, and keeps it as long as the answer lives.

@@ -2,10 +2,12 @@
 //!
 //! Nothing that is in use goes: not a container whose rootfs is mounted, not an image that a container
 //! needs, not a layer that something lies on. What had to stay is told, with the reason. An index that
-//! is no index is not removed but put aside, and an empty one takes its place.
+//! is no index is not removed but put aside, and an empty one takes its place. As long as it lies there,
+//! what it may have named stays: other tools keep what nobody can bring again.
 
 use std::fmt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -97,7 +99,12 @@ impl Store {
             repair.note(Part::Container, id, outcome);
         }
         for id in report.damaged(Part::Image) {
-            repair.note(Part::Image, id, self.remove_damaged_image(id));
+            let only_items = of(report, id).all(Fault::is_of_item);
+            match self.remove_damaged_image(id, only_items) {
+                Ok(true) => repair.note(Part::Image, id, Ok(())),
+                Ok(false) => {}
+                Err(why) => repair.note(Part::Image, id, Err(why)),
+            }
         }
         self.remove_damaged_layers(report, &mut repair);
         repair
@@ -116,9 +123,13 @@ impl Store {
         self.remove_container(&id).map(drop).map_err(|error| chain(&error))
     }
 
-    fn remove_damaged_image(&self, id: &str) -> Result<(), String> {
+    /// `false` where it was written while it was looked at, and is whole.
+    fn remove_damaged_image(&self, id: &str, only_items: bool) -> Result<bool, String> {
         let id: ImageId = id.parse().map_err(said)?;
-        self.remove_image(&id).map(drop).map_err(|error| chain(&error))
+        if only_items && !self.has_damaged_item(&id).map_err(|error| chain(&error))? {
+            return Ok(false);
+        }
+        self.remove_image(&id).map(|_| true).map_err(|error| chain(&error))
     }
 
     fn is_mounted(&self, layer: &LayerId) -> bool {
@@ -127,13 +138,28 @@ impl Store {
         mount::is_mount_point(&merged).unwrap_or(true)
     }
 
+    /// An index that was put aside and lies there.
+    fn index_aside(&self) -> Option<PathBuf> {
+        let inner = &self.inner;
+        inner.layers.aside().or_else(|| inner.images.aside()).or_else(|| inner.containers.aside())
+    }
+
     /// The uppermost first: what lies on a layer keeps it.
     fn remove_damaged_layers(&self, report: &Report, repair: &mut Repair) {
-        let unlisted = |id: &str| {
-            report.findings.iter().any(|found| found.id == id && found.fault == Fault::Unlisted)
-        };
+        let mut damaged = report.damaged(Part::Layer);
+        if let Some(aside) = self.index_aside() {
+            let (unnamed, others): (Vec<&str>, Vec<&str>) =
+                damaged.into_iter().partition(|id| of(report, id).any(Fault::is_of_index));
+            for id in unnamed {
+                let why =
+                    format!("{} may name it; it goes once that file is removed", aside.display());
+                repair.note(Part::Layer, id, Err(why));
+            }
+            damaged = others;
+        }
+        let unlisted = |id: &str| of(report, id).any(|fault| *fault == Fault::Unlisted);
         let (loose, mut left): (Vec<&str>, Vec<&str>) =
-            report.damaged(Part::Layer).into_iter().partition(|id| unlisted(id));
+            damaged.into_iter().partition(|id| unlisted(id));
         loop {
             let mut later = Vec::new();
             let before = left.len();
@@ -212,8 +238,9 @@ impl Store {
 ///
 /// [`StorageError::Mounted`], and what cannot be removed.
 pub fn remove_all(settings: &Settings, force: bool) -> Result<(), StorageError> {
-    let root = &settings.root;
-    let wrap = |action| StorageError::io(action, root);
+    let wrap = |action| StorageError::io(action, &settings.root);
+    // The kernel lists mounts under paths without links.
+    let root = &settings.root.canonicalize().map_err(wrap("find"))?;
     let own = root.join("overlay");
     let mut mounted = mount::beneath(root).map_err(wrap("look for mounts in"))?;
     if let Some(path) = mounted.iter().find(|path| **path != own).filter(|_| !force) {
@@ -228,6 +255,11 @@ pub fn remove_all(settings: &Settings, force: bool) -> Result<(), StorageError> 
         staging::remove(&entry.map_err(wrap("list"))?.path())?;
     }
     Ok(())
+}
+
+/// What is wrong with the part of this id.
+fn of<'a>(report: &'a Report, id: &'a str) -> impl Iterator<Item = &'a Fault> {
+    report.findings.iter().filter(move |found| found.id == id).map(|found| &found.fault)
 }
 
 fn said(error: impl fmt::Display) -> String {

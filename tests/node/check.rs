@@ -5,6 +5,12 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Output;
 
+use crioxide::storage::Fault;
+use crioxide::storage::Finding;
+use crioxide::storage::Part;
+use crioxide::storage::Report;
+use crioxide::storage::Settings;
+use crioxide::storage::Store;
 use serde_json::Value;
 use serde_json::json;
 
@@ -248,18 +254,91 @@ fn a_directory_that_no_index_lists_is_found() {
     found_and_repaired(damage, "layer no index lists it");
 }
 
+fn cut(daemon: &Daemon, name: &str, to: impl Fn(u64) -> u64) {
+    let path = daemon.path("storage").join(name);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(to(file.metadata().unwrap().len())).unwrap();
+}
+
+/// The index that was put aside in this directory of the store.
+fn aside(daemon: &Daemon, directory: &str) -> PathBuf {
+    let entries = std::fs::read_dir(daemon.path("storage").join(directory)).unwrap();
+    let mut found = entries.flatten().map(|entry| entry.path());
+    found.find(|path| path.display().to_string().contains(".json.damaged-")).unwrap()
+}
+
 #[test]
-fn an_index_that_was_cut_is_put_aside() {
-    for name in ["overlay-images/images.json", "overlay-layers/layers.json"] {
-        found_and_repaired(
-            |daemon| {
-                let path = daemon.path("storage").join(name);
-                let file = std::fs::File::options().write(true).open(path).unwrap();
-                file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-            },
-            "index it cannot be read",
-        );
+fn an_index_that_was_cut_is_put_aside_and_what_it_may_have_named_stays_as_long_as_it_is_there() {
+    for (directory, name, to) in [
+        ("overlay-images", "overlay-images/images.json", 2),
+        ("overlay-layers", "overlay-layers/layers.json", 2),
+        // An index of nothing is written as a list of none.
+        ("overlay-layers", "overlay-layers/layers.json", u64::MAX),
+    ] {
+        stored(move |daemon| {
+            let layer = layer(&daemon, "diff");
+            cut(&daemon, name, |length| length / to);
+            let (_, answer) = check(&daemon, &[]);
+            assert!(faults(&answer)[0].starts_with("index it "), "{answer}");
+            // Also when a later look finds a whole index.
+            for _ in 0..2 {
+                let (code, answer) = check(&daemon, &["--repair", "--age", "0"]);
+                assert_eq!(code, Some(1), "{answer}");
+                let left = answer["repair"]["left"].to_string();
+                let aside = aside(&daemon, directory).display().to_string();
+                assert!(left.contains(&aside) && left.contains("may name it"), "{left}");
+                assert!(layer.is_dir(), "{name}: what podman may have kept is gone");
+            }
+            // Whoever removes it has done with it.
+            std::fs::remove_file(aside(&daemon, directory)).unwrap();
+            assert_eq!(check(&daemon, &["--repair", "--age", "0"]).0, Some(0));
+            assert_eq!(daemon.stored(), [""; 0]);
+            scene::bring(&daemon, scene::IMAGE, &scene::busybox(json!({})));
+            assert_eq!(check(&daemon, &[]).0, Some(0));
+        });
     }
+}
+
+#[test]
+fn an_image_that_was_only_being_written_when_it_was_looked_at_stays() {
+    stored(|daemon| {
+        let runroot = daemon.path("storage-run");
+        let settings = Settings { root: daemon.path("storage"), runroot, mount_options: vec![] };
+        let store = Store::open(settings).unwrap();
+        let (_, id) = ids(&daemon);
+        let fault = Fault::ItemMissing("manifest".to_owned());
+        let findings = vec![Finding { part: Part::Image, id: id.clone(), fault }];
+        let report = Report { findings, counted: [2, 1, 0] };
+        let repaired = store.repair(&report, false);
+        assert!(repaired.removed.is_empty() && repaired.left.is_empty(), "{repaired:?}");
+        assert_eq!(ids(&daemon).1, id);
+        std::fs::remove_file(daemon.path(&format!("storage/overlay-images/{id}/manifest")))
+            .unwrap();
+        assert_eq!(store.repair(&report, false).removed.len(), 1);
+    });
+}
+
+#[test]
+fn a_store_behind_a_link_is_not_removed_while_something_in_it_is_mounted() {
+    stored(|daemon| {
+        let (link, place) = (daemon.path("storage"), daemon.path("elsewhere"));
+        std::fs::rename(&link, &place).unwrap();
+        std::os::unix::fs::symlink(&place, &link).unwrap();
+        let id = daemon.podman(&["create", "--network", "none", scene::IMAGE, "true"]);
+        let mounted = daemon.podman(&["mount", id.trim()]);
+        let (_, image) = ids(&daemon);
+        std::fs::remove_file(daemon.path(&format!("storage/overlay-images/{image}/manifest")))
+            .unwrap();
+        let output = daemon.crio(&["check", "--repair", "--wipe"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(Path::new(mounted.trim()).join("bin/busybox").exists(), "{said}");
+        let (code, answer) = check(&daemon, &["--repair", "--wipe", "--force"]);
+        assert_eq!((code, &answer["wiped"]), (Some(0), &json!(true)), "{answer}");
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+        std::fs::remove_file(&link).unwrap();
+        std::fs::rename(&place, &link).unwrap();
+    });
 }
 
 #[test]
