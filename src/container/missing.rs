@@ -8,10 +8,14 @@
 use crate::catalog::ImageInfo;
 use crate::container::Parts;
 use crate::container::error::ContainerError;
+use crate::failure::Classify;
+use crate::failure::Kind;
 use crate::judge;
 use crate::judge::Case;
 use crate::judge::Finder;
 use crate::judge::JudgeError;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
 use crate::policy::Evidence;
 use crate::policy::Subject;
 use crate::policy::Verdict;
@@ -38,12 +42,16 @@ impl Parts {
                 other => other.into(),
             });
         };
-        let found = match look_up(finder, &wanting, case) {
-            Ok(found) => found,
+        let (found, unknown) = match look_up(finder, &wanting, case) {
+            Ok(Found { evidence, unknown }) => (evidence, unknown),
             Err(error) => return Self::decide_unsure(case, subjects, error, "lookup_failed"),
         };
-        let verdict = case.decide(subjects, Ok(&found))?;
-        if !found.is_empty() {
+        // What is not known of a name might be the "no".
+        let known =
+            subjects.iter().filter(|of| !unknown.contains(&(of.reference, of.manifest_digest)));
+        let known: Vec<Subject<'_>> = known.copied().collect();
+        let verdict = case.decide(&known, Ok(&found))?;
+        if !found.is_empty() && unknown.is_empty() {
             self.keep_evidence(info, &found)?;
             tracing::info!(image = %info.id, "its evidence was looked up and kept");
         }
@@ -60,28 +68,44 @@ impl Parts {
     }
 }
 
+/// What was found.
+struct Found<'a> {
+    evidence: Evidence,
+    /// The names and manifests of which it is not known what there is.
+    unknown: Vec<(&'a Reference, &'a Digest)>,
+}
+
 /// All evidence of these; the first failure if none of them could be asked about.
-fn look_up(
+fn look_up<'a>(
     finder: &dyn Finder,
-    wanting: &[&Subject<'_>],
+    wanting: &[&Subject<'a>],
     case: &Case,
-) -> Result<Evidence, ContainerError> {
-    let (mut found, mut failure) = (None::<Evidence>, None);
-    for subject in wanting.iter().take(MOST) {
+) -> Result<Found<'a>, ContainerError> {
+    let mut found = Found { evidence: Evidence::default(), unknown: Vec::new() };
+    let (mut answered, mut failure) = (false, None);
+    for (place, subject) in wanting.iter().enumerate() {
         let (reference, digest) = (subject.reference, subject.manifest_digest);
+        if place >= MOST {
+            found.unknown.push((reference, digest));
+            continue;
+        }
         match finder.find(subject, case) {
-            Ok(evidence) => match &mut found {
-                Some(found) => found.merge(&evidence),
-                None => found = Some(evidence),
-            },
+            Ok(evidence) => {
+                answered = true;
+                found.evidence.merge(&evidence);
+            }
             Err(source) => {
+                // Where a manifest is not, there is nothing about it either.
+                if source.kind() != Kind::NotFound {
+                    found.unknown.push((reference, digest));
+                }
                 let image = format!("{}@{digest}", reference.repository());
                 failure = failure.or(Some(ContainerError::EvidenceNotFound { image, source }));
             }
         }
     }
-    match (found, failure) {
-        (None, Some(failure)) => Err(failure),
-        (found, _) => Ok(found.unwrap_or_default()),
+    match failure.filter(|_| !answered) {
+        Some(failure) => Err(failure),
+        None => Ok(found),
     }
 }

@@ -45,16 +45,15 @@ const MOST: usize = Evidence::LIMIT;
 const MOST_BYTES: usize = 8 * 1024 * 1024;
 /// The largest attestation, in bytes: a list of the components of a large image has megabytes.
 const ATTESTATION_LIMIT: u64 = 8 * 1024 * 1024;
-/// How long looking for all of it may take: each answer has its own deadline, and there can be many.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the policy needs to see of the manifest that `resolved` found, and of the index that lists
-/// it, as far as it exists.
+/// it, as far as it exists, within `patience`.
 pub(super) async fn gather(
     registry: &Registry,
     reference: &Reference,
     resolved: &Resolved,
     needs: &Needs,
+    patience: Duration,
 ) -> Result<Evidence, ImageError> {
     if needs.is_empty() {
         return Ok(Evidence::default());
@@ -73,10 +72,10 @@ pub(super) async fn gather(
     let late = || {
         let (reference, url) = (reference.to_string(), resolved.source.location());
         let asked = Box::new(Asked { reference, url });
-        let source = RegistryError::TimedOut { asked, seconds: PATIENCE.as_secs() };
+        let source = RegistryError::TimedOut { asked, seconds: patience.as_secs() };
         Err(manifest.failed("look up the signatures")(source))
     };
-    let gathered = tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| late());
+    let gathered = tokio::time::timeout(patience, all).await.unwrap_or_else(|_| late());
     let (mut evidence, of_index) = gathered?;
     // What is left out might be the "no".
     if evidence.are_too_many_with(&of_index) {

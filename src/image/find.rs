@@ -40,7 +40,7 @@ impl Verifier {
             match self.resolve(name, &Credentials::None).await {
                 // Its own manifest, or one that an index lists, whose signatures count too.
                 Ok(resolved) if resolved.digest == *manifest => {
-                    return self.gather(case, name, &resolved).await;
+                    return self.gather(case, name, &resolved, PATIENCE).await;
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == Kind::NotFound => {}
@@ -49,6 +49,6 @@ impl Verifier {
         }
         let pinned = name.with_digest(manifest).without_tag_if_digested();
         let resolved = self.resolve(&pinned, &Credentials::None).await?;
-        self.gather(case, name, &resolved).await
+        self.gather(case, name, &resolved, PATIENCE).await
     }
 }

@@ -1,6 +1,8 @@
 //! Which image a name means now, and whether the policy allows it: the part of a pull that comes
 //! before any byte of the image. It is all that `crio verify` does, so that both say the same.
 
+use std::time::Duration;
+
 use crate::failure::Classify;
 use crate::failure::Kind;
 use crate::failure::chain;
@@ -21,6 +23,11 @@ use crate::policy::Evidence;
 use crate::policy::Subject;
 use crate::policy::Verdict;
 use crate::registry::Registry;
+
+/// How long looking for all evidence may take: each answer has its own deadline, and there can be many.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The most of it that a policy may have which is tried.
+const TRIAL: Duration = Duration::from_secs(30);
 
 /// Resolves names, and asks the policy about what they mean. Changes nothing.
 #[derive(Debug, Clone)]
@@ -60,15 +67,16 @@ impl Verifier {
     }
 
     /// Tries the candidates of a name in order; the next one only where this one has no such image
-    /// or no answer, never after a refusal.
+    /// or no answer. Once there is an image, it is the one that is judged: that its signatures cannot
+    /// be looked up must not lead to another.
     pub(super) async fn admit(&self, request: &PullRequest) -> Result<Admitted, ImageError> {
         let name = |source| ImageError::Name { image: request.image.clone(), source };
         let candidates = self.registry.candidates(&request.image).map_err(name)?;
         let mut last = None;
         for reference in candidates {
             let reference = reference.without_tag_if_digested().or_latest();
-            match self.admit_one(reference, request).await {
-                Ok(admitted) => return Ok(admitted),
+            match self.resolve(&reference, &request.credentials).await {
+                Ok(resolved) => return self.admit_one(reference, resolved, request).await,
                 Err(error) if may_try_next(&error) => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -79,9 +87,9 @@ impl Verifier {
     async fn admit_one(
         &self,
         reference: Reference,
+        resolved: Resolved,
         request: &PullRequest,
     ) -> Result<Admitted, ImageError> {
-        let resolved = self.resolve(&reference, &request.credentials).await?;
         let about = About {
             event: Event::Pull,
             pod: request.pod.clone(),
@@ -95,7 +103,7 @@ impl Verifier {
         };
         let judge = self.judge.clone();
         let case = blocking(move || Ok(judge.open(about)?)).await?;
-        let found = self.gather(&case, &reference, &resolved).await;
+        let found = self.gather(&case, &reference, &resolved, PATIENCE).await;
         blocking(move || {
             let subject = Subject { reference: &reference, manifest_digest: &resolved.digest };
             let (evidence, verdict) = match found {
@@ -120,19 +128,26 @@ impl Verifier {
 }
 
 impl Verifier {
-    /// What an answer depends on. What only a policy that is tried wants to see must not stop a
-    /// pull, so where it cannot be found, the rest is looked for alone.
+    /// What an answer depends on, within `patience`. What only a policy that is tried wants to see must
+    /// not stop a pull, so it has a part of the time, and where it cannot be found, the rest is looked for
+    /// alone.
     pub(super) async fn gather(
         &self,
         case: &Case,
         reference: &Reference,
         resolved: &Resolved,
+        patience: Duration,
     ) -> Result<Evidence, ImageError> {
         let (wanted, needed) = (case.wants(reference), case.needs(reference));
-        match evidence::gather(&self.registry, reference, resolved, &wanted).await {
-            Err(_) if wanted != needed && !needed.is_empty() => {
-                evidence::gather(&self.registry, reference, resolved, &needed).await
-            }
+        let gather = |needs, patience| {
+            evidence::gather(&self.registry, reference, resolved, needs, patience)
+        };
+        if wanted == needed {
+            return gather(&needed, patience).await;
+        }
+        let trial = TRIAL.min(patience / 3);
+        match gather(&wanted, trial).await {
+            Err(_) if !needed.is_empty() => gather(&needed, patience.saturating_sub(trial)).await,
             found => found,
         }
     }

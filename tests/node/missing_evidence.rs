@@ -134,3 +134,69 @@ fn evidence_of_a_loaded_image_is_fetched_where_that_is_wanted_and_kept() {
         daemon
     });
 }
+
+#[test]
+fn what_is_found_for_one_name_does_not_stand_in_for_another_that_could_not_be_asked_about() {
+    if !host::can(&["podman"]) {
+        return;
+    }
+    let fetch = |daemon: &mut Daemon| {
+        daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
+    };
+    scene::prepared(&[], fetch, |mut daemon, _| async move {
+        let scene = Scene::of(&mut daemon).await;
+        let other = TestRegistry::start().await;
+        publish::image(&other, "shop/api:1", &scene.image);
+        daemon.registries(&publish::insecure(&[&scene.registry, &other]));
+        daemon.write("other.pub", &Key::generate().public_pem());
+        let signed = |key: &str| {
+            json!([{"type": "sigstoreSigned", "keyPath": daemon.path(key),
+                    "signedIdentity": {"type": "matchSubjectDigest"}}])
+        };
+        daemon.policy(&json!({"default": [{"type": "reject"}], "transports": {"docker": {
+            "example.test": [{"type": "insecureAcceptAnything"}],
+            scene.registry.host(): signed("other.pub"), other.host(): signed("cosign.pub")}}}));
+        publish::sign_by_referrer(&scene.registry, "shop/api", &scene.image.digest(), &scene.key);
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene.load(&daemon);
+        daemon.podman(&["tag", &scene.name, &format!("{}/shop/api:1", other.host())]);
+        let id = client.image(&scene.name).await.unwrap().unwrap().id;
+        other.fail("/v2/", Fault::Status(403, "{}".to_owned()), 10_000);
+        let by_id = Scene { name: id, ..scene };
+        let text = refused(by_id.create(&mut client, "half").await, Code::Unknown);
+        assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
+        // Nor was the half of it kept.
+        other.behave();
+        by_id.create(&mut client, "whole").await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn what_only_a_tried_policy_wants_and_nobody_answers_holds_up_no_container_for_long() {
+    if !host::can(&["podman"]) {
+        return;
+    }
+    let fetch = |daemon: &mut Daemon| {
+        let tried = daemon.path("tried.json");
+        daemon.config(&format!(
+            "[crio.image]\non_missing_evidence = \"fetch\"\nsignature_policy_dry_run = {tried:?}\n"
+        ));
+    };
+    scene::prepared(&[], fetch, |mut daemon, _| async move {
+        let scene = Scene::of(&mut daemon).await;
+        let attested = json!([{"type": "sigstoreAttested", "keyPath": daemon.path("cosign.pub"),
+                               "predicateType": "https://slsa.dev/provenance/v1"}]);
+        daemon.write("tried.json", &json!({"default": attested}).to_string());
+        scene.sign();
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene.load(&daemon);
+        scene.registry.fail(".att", Fault::Silence, 100);
+        scene.create(&mut client, "tried").await.unwrap();
+        let tried = daemon.audit().into_iter().find(|line| line["mode"] == "dry-run").unwrap();
+        assert_ne!(tried["verdict"], "allowed");
+        daemon
+    });
+}

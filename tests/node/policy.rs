@@ -411,6 +411,50 @@ fn a_registry_that_will_not_say_is_not_one_that_says_no() {
 }
 
 #[test]
+fn a_short_name_leads_to_no_other_registry_because_signatures_cannot_be_looked_up() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let mut scene = Scene::strict("matchRepository").await;
+        scene.daemon.config("[crio.image]\nshort_name_mode = \"disabled\"\n");
+        scene.daemon.start().await;
+        let mut client = scene.daemon.client().await;
+        let open = TestRegistry::start().await;
+        scene.daemon.registries(&format!(
+            "unqualified-search-registries = [{:?}, {:?}]\n{}",
+            scene.registry.host(),
+            open.host(),
+            publish::insecure(&[&scene.registry, &open])
+        ));
+        scene.demand(&json!({
+            scene.registry.host(): [scene.signed("matchRepository")],
+            open.host(): [{ "type": "insecureAcceptAnything" }],
+        }));
+        let ours = image("ours");
+        let digest = publish::image(&scene.registry, "shop/api:1", &ours);
+        publish::sign_at_tag(
+            &scene.registry,
+            "shop/api",
+            &digest,
+            &scene.key,
+            &scene.name("shop/api"),
+        );
+        publish::image(&open, "shop/api:1", &image("theirs"));
+        scene.registry.fail(".sig", Fault::Status(403, "{}".to_owned()), 100);
+        client.pull("shop/api:1").await.unwrap_err();
+        assert!(open.seen().is_empty() && scene.daemon.stored().is_empty());
+        scene.registry.behave();
+        client.pull("shop/api:1").await.unwrap();
+        assert!(open.seen().is_empty());
+        // Where there is no such image, the next one is asked.
+        publish::image(&open, "shop/web:1", &image("web"));
+        client.pull("shop/web:1").await.unwrap();
+        scene.daemon.finish().await;
+    });
+}
+
+#[test]
 fn a_policy_made_stricter_after_the_pull_holds_for_new_containers() {
     if !can() {
         return;
