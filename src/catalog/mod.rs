@@ -24,6 +24,7 @@ use crate::model::ids::ImageId;
 use crate::oci::digest::Digest;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
+use crate::oci::document::Manifest;
 use crate::oci::image_config::ImageConfig;
 use crate::oci::reference::Reference;
 use crate::registry::Registry;
@@ -318,7 +319,8 @@ impl Catalog {
     }
 
     /// The manifests that a signature on the image can be about: those whose bytes are here, are of
-    /// their digest, and name the image's config. An index is none of them. Blocks.
+    /// their digest, and name the image's config; the one that came last is the first. An index is none of
+    /// them. Blocks.
     ///
     /// # Errors
     ///
@@ -330,23 +332,55 @@ impl Catalog {
         }
         let mut found = Vec::new();
         for digest in &image.manifests {
-            for key in [format!("manifest-{digest}"), "manifest".to_owned()] {
-                let bytes = self.store.big_data(&image.id, &key, DOCUMENT_LIMIT)?;
-                if bytes.is_some_and(|bytes| is_manifest_of(&image.id, digest, &bytes)) {
-                    found.push(digest.clone());
-                    break;
-                }
+            if self.manifest(&image.id, digest)?.is_some() {
+                found.push(digest.clone());
             }
         }
+        let last = self.store.big_data(&image.id, "manifest", DOCUMENT_LIMIT)?;
+        found.sort_by_key(|digest| !last.as_deref().is_some_and(|bytes| digest.matches(bytes)));
         Ok(found)
+    }
+
+    /// What the manifest of this digest notes of the image. Other manifests of it may note something
+    /// else, and nobody signed that. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Store`].
+    pub fn annotations(
+        &self,
+        image: &ImageInfo,
+        digest: &Digest,
+    ) -> Result<BTreeMap<String, String>, CatalogError> {
+        if let Some(artifact) = &image.artifact {
+            return Ok(artifact.manifest.annotations.clone());
+        }
+        let manifest = self.manifest(&image.id, digest)?;
+        Ok(manifest.map(|manifest| manifest.annotations).unwrap_or_default())
+    }
+
+    /// The manifest of this digest, if it is kept with the image and is one of it.
+    fn manifest(&self, id: &ImageId, digest: &Digest) -> Result<Option<Manifest>, CatalogError> {
+        for key in [format!("manifest-{digest}"), "manifest".to_owned()] {
+            let bytes = self.store.big_data(id, &key, DOCUMENT_LIMIT)?;
+            if let Some(found) = bytes.and_then(|bytes| manifest_of(id, digest, &bytes)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Whether `bytes` are the manifest of this digest, and its config is the image of this ID.
-fn is_manifest_of(id: &ImageId, digest: &Digest, bytes: &[u8]) -> bool {
-    digest.matches(bytes)
-        && matches!(Document::parse("", bytes), Ok(Document::Manifest(manifest))
-            if manifest.config.digest.to_string() == format!("sha256:{id}"))
+/// The manifest in `bytes`, if they are of this digest, and its config is the image of this ID.
+fn manifest_of(id: &ImageId, digest: &Digest, bytes: &[u8]) -> Option<Manifest> {
+    if !digest.matches(bytes) {
+        return None;
+    }
+    match Document::parse("", bytes) {
+        Ok(Document::Manifest(manifest)) => Some(*manifest)
+            .filter(|manifest| manifest.config.digest.to_string() == format!("sha256:{id}")),
+        Ok(Document::Index(_)) | Err(_) => None,
+    }
 }
 
 /// The names an image has; if it has none, those it had.
@@ -374,8 +408,9 @@ mod tests {
         let index = r#"{"schemaVersion":2,"manifests":[]}"#.to_owned();
         for (bytes, expected) in [(&own, true), (&other, false), (&index, false)] {
             let digest = Digest::sha256(bytes.as_bytes());
-            assert_eq!(is_manifest_of(&id, &digest, bytes.as_bytes()), expected, "{bytes}");
+            let found = manifest_of(&id, &digest, bytes.as_bytes());
+            assert_eq!(found.is_some(), expected, "{bytes}");
         }
-        assert!(!is_manifest_of(&id, &Digest::sha256(other.as_bytes()), own.as_bytes()));
+        assert!(manifest_of(&id, &Digest::sha256(other.as_bytes()), own.as_bytes()).is_none());
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Judged {
     pub(super) run: RunConfig,
     /// Its names with digests.
     pub(super) repo_digests: Vec<String>,
-    /// The annotations of its manifest.
+    /// The annotations of the manifest that was judged.
     pub(super) annotations: BTreeMap<String, String>,
     /// The seccomp profile that it is run under, where that is an artifact.
     pub(super) profile: Option<ArtifactProfile>,
@@ -72,7 +72,8 @@ impl Parts {
             reference: repo_digests.first().cloned().unwrap_or_else(|| info.id.to_string()),
             allowed: verdict.to_string(),
         };
-        let (run, annotations) = (config.run(), info.annotations);
+        let (run, annotations) =
+            (config.run(), self.catalog.annotations(&info, &verdict.manifest)?);
         Ok(Judged { image, run, repo_digests, annotations, profile: None })
     }
 

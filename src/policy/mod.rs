@@ -86,6 +86,7 @@ pub fn evaluate(
     };
     Verdict {
         image: format!("{}@{}", nameless(subject.reference), subject.manifest_digest),
+        manifest: subject.manifest_digest.clone(),
         policy: policy.path().to_owned(),
         policy_digest: policy.digest().clone(),
         scope,

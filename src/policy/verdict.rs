@@ -19,6 +19,9 @@ use crate::policy::proof::What;
 pub struct Verdict {
     /// The image: reference and the manifest digest that was judged.
     pub image: String,
+    /// The digest of the manifest that was judged.
+    #[serde(skip)]
+    pub manifest: Digest,
     /// The policy file.
     pub policy: PathBuf,
     /// The digest of the policy file.

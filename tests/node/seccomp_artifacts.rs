@@ -7,6 +7,7 @@ use crioxide::oci::seccomp_artifact::MEDIA_TYPE;
 use serde_json::json;
 use tonic::Code;
 
+use crate::images::Image;
 use crate::keys::Key;
 use crate::publish;
 use crate::scene;
@@ -233,6 +234,52 @@ fn what_is_no_profile_is_not_fetched_and_none_names_a_listener_of_the_node() {
         let web = script(&client, "web", "sleep 600");
         let text = refused(client.create(&pod_id, &shop, &web).await, Code::InvalidArgument);
         assert!(text.contains("it is a container image"), "{text}");
+        client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}
+
+#[test]
+fn a_manifest_that_was_not_judged_names_no_profile_for_the_image_of_another() {
+    scene::prepared(&[], allowed, |mut daemon, _| async move {
+        let registry = registry(&daemon).await;
+        let open = TestRegistry::start().await;
+        daemon.registries(&publish::insecure(&[&registry, &open]));
+        let key = Key::generate();
+        daemon.write("cosign.pub", &key.public_pem());
+        daemon.policy(&json!({"default": [{"type": "reject"}], "transports": {"docker": {
+            "example.test": [{"type": "insecureAcceptAnything"}],
+            open.host(): [{"type": "insecureAcceptAnything"}],
+            registry.host(): [{"type": "sigstoreSigned", "keyPath": daemon.path("cosign.pub"),
+                               "signedIdentity": {"type": "matchRepository"}}]}}}));
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        publish::artifact_of(&open, "evil/profile:1", MEDIA_TYPE, &[NO_PIPES]);
+        let signed = scene::busybox(json!({"Env": ["PATH=/bin"]}));
+        let digest = publish::image(&registry, "shop/api:1", &signed);
+        let repository = format!("{}/shop/api", registry.host());
+        publish::sign_at_tag(&registry, "shop/api", &digest, &key, &repository);
+        // The same image by its config and layers, with a note that nobody signed.
+        let mut noted: serde_json::Value = serde_json::from_slice(&signed.manifest).unwrap();
+        noted["annotations"] = json!({NEW: format!("{}/evil/profile:1", open.host())});
+        let noted = Image { manifest: noted.to_string().into_bytes(), ..signed.clone() };
+        publish::image(&open, "evil/api:1", &noted);
+        let name = format!("{repository}:1");
+        let evil = format!("{}/evil/api:1", open.host());
+        for name in [&name, &evil] {
+            client.pull(name).await.unwrap();
+        }
+        let shop = client.pod("shop");
+        let pod_id = client.run_pod(&shop).await.unwrap();
+        for (name, image, expected) in [("web", &name, "made"), ("evil", &evil, "not permitted")] {
+            let mut config = client.container(name, image, &["/bin/sh", "-c", "sleep 600"]);
+            config.image.as_mut().unwrap().user_specified_image.clone_from(image);
+            config.mounts.clear();
+            let id = client.run(&pod_id, &shop, &config).await.unwrap();
+            let ran = client.exec(&id, &["/bin/mknod", "/pipe", "p"]).await.unwrap();
+            let said = if ran.code == 0 { "made".to_owned() } else { ran.stderr };
+            assert!(said.contains(expected), "{name}: {said}");
+        }
         client.remove_pod(&pod_id).await.unwrap();
         daemon
     });
