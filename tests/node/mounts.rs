@@ -365,6 +365,18 @@ fn below_a_prefix_lies_the_node_and_no_link_leads_out_of_it() {
         let told = said(&mut client, &id, "cat /below/file /linked/hostname; ls /made").await;
         assert_eq!(told, "belowof the prefix");
         assert!(daemon.path("node/new/deep").is_dir() && !Path::new("/new").exists());
+        // Another prefix holds for the next container; the first keeps what it has.
+        std::fs::create_dir_all(daemon.path("other/data")).unwrap();
+        daemon.write("other/data/file", "of the other");
+        let other = daemon.path("other");
+        let text = format!("[crio.runtime]\nbind_mount_prefix = {other:?}\n");
+        daemon.write("crio.conf.d/90-other.conf", &text);
+        daemon.reload().await;
+        let mut next = with(&client, vec![bind("/below", Path::new("/data"))]);
+        next.metadata.as_mut().unwrap().name = "next".to_owned();
+        let next = client.run(&pod_id, &pod, &next).await.unwrap();
+        assert_eq!(said(&mut client, &next, "cat /below/file").await, "of the other");
+        assert_eq!(said(&mut client, &id, "cat /below/file").await, "below");
         client.remove_pod(&pod_id).await.unwrap();
         daemon
     });

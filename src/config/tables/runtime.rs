@@ -122,7 +122,7 @@ table! {
         /// Sources of mounts that are not made as directories when they are missing.
         absent_mount_sources_to_reject: Vec<PathBuf> = List(&[]), LIVE;
         /// A prefix for the sources of bind mounts.
-        bind_mount_prefix: Option<PathBuf> = Text(""), NOW;
+        bind_mount_prefix: Option<PathBuf> = Text(""), LIVE;
         /// Makes the root of every container read-only.
         read_only: bool = Bool(false), LIVE;
         /// Lets the runtime move the root mount instead of calling pivot_root.
