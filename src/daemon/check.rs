@@ -87,8 +87,7 @@ pub fn check(config: &Config, ask: Ask) -> Result<Checked, DaemonError> {
     offline::wait_for(async {
         let held = listen::bind(socket).await?;
         let done = repaired(config, ask);
-        drop(held);
-        let _ = std::fs::remove_file(socket);
+        listen::let_go(held, socket);
         done
     })?
 }

@@ -47,6 +47,13 @@ pub(super) async fn bind(path: &Path) -> Result<UnixListener, DaemonError> {
     Ok(listener)
 }
 
+/// Ends a hold of the socket. Its name goes first: the next daemon may have bound one of its own as
+/// soon as nobody answers here, and that must stay.
+pub(super) fn let_go(listener: UnixListener, path: &Path) {
+    let _ = std::fs::remove_file(path);
+    drop(listener);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,8 +38,7 @@ pub fn wipe(config: &Config, values: &Values, images: bool) -> Result<Wiped, Dae
         let parts = assemble::assemble(config, values, Vec::new()).await?;
         reconcile::reconcile(&parts).await?;
         let wiped = pods(&parts, images).await;
-        drop(socket);
-        let _ = std::fs::remove_file(&config.api.listen);
+        listen::let_go(socket, &config.api.listen);
         Ok(wiped)
     })?
 }
