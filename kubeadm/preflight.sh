@@ -19,12 +19,18 @@ good() { printf 'good     %s\n' "$1"; }
 lacks() { printf 'MISSING  %s\n         mend: %s\n' "$1" "$2"; missing=$((missing + 1)); }
 warns() { printf 'warning  %s\n         mend: %s\n' "$1" "$2"; }
 
-# has NAME PACKAGE: a program
-has() {
+# there NAME: whether a program is installed
+there() {
   local directory
   for directory in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
-    if [ -x "$root$directory/$1" ]; then good "$1"; return; fi
+    [ ! -x "$root$directory/$1" ] || return 0
   done
+  return 1
+}
+
+# has NAME PACKAGE [optional]: a program
+has() {
+  if there "$1"; then good "$1"; return; fi
   if [ "${3:-}" = optional ]; then warns "$1 is not installed" "install $2"; else lacks "$1 is not installed" "install $2"; fi
 }
 
@@ -37,7 +43,8 @@ is() {
 }
 
 has crio crioxide
-has runc runc
+# Where runc is not, pods run with crun.
+if there crun; then good crun; else has runc 'runc or crun'; fi
 has conmon conmon
 has crictl 'cri-tools' optional
 has kubelet kubelet
@@ -45,7 +52,7 @@ has kubeadm kubeadm
 # Without these kubeadm refuses.
 has mount util-linux
 has losetup 'mount or util-linux'
-if [ -x "$root/usr/sbin/nft" ] || [ -x "$root/sbin/nft" ]; then good nft; else has iptables 'nftables or iptables'; fi
+if there nft; then good nft; else has iptables 'nftables or iptables'; fi
 
 # any FILE...: whether one of them is there; a pattern that nothing matches is none
 any() {
@@ -65,7 +72,7 @@ if any "$root"/etc/cni/net.d/*.conf "$root"/etc/cni/net.d/*.conflist "$root"/etc
   good 'a CNI network'
 else
   warns 'there is no CNI network in /etc/cni/net.d: nodes stay NotReady' \
-    'install a network add-on after kubeadm init, or on a single node: mv /etc/cni/net.d/10-crio-bridge.conflist.disabled /etc/cni/net.d/10-crio-bridge.conflist'
+    'install a network add-on after kubeadm init, or on a single node: cp /etc/cni/net.d/10-crio-bridge.conflist.disabled /etc/cni/net.d/10-crio-bridge.conflist'
 fi
 
 is net/ipv4/ip_forward 1 net.ipv4.ip_forward

@@ -425,7 +425,7 @@ fn each_thing_that_a_node_lacks_is_named_with_what_mends_it() {
     // What is taken away, or what is there instead; what is said; and how it is mended.
     for (name, instead, said, mend) in [
         ("usr/bin/crio", None, "crio is not installed", "install crioxide"),
-        ("usr/bin/runc", None, "runc is not installed", "install runc"),
+        ("usr/bin/runc", None, "runc is not installed", "install runc or crun"),
         ("usr/bin/conmon", None, "conmon is not installed", "install conmon"),
         ("usr/bin/kubelet", None, "kubelet is not installed", "install kubelet"),
         ("usr/bin/kubeadm", None, "kubeadm is not installed", "install kubeadm"),
@@ -495,6 +495,7 @@ fn another_place_for_a_thing_serves_and_another_runtime_is_told_of() {
         std::fs::remove_file(node.path().join(from)).unwrap();
     };
     moved("usr/bin/crio", "usr/local/bin/crio");
+    moved("usr/bin/runc", "usr/bin/crun");
     moved("usr/sbin/nft", "sbin/iptables");
     moved("usr/lib/cni/bridge", "opt/cni/bin/bridge");
     moved("etc/crio/policy.json", "etc/containers/policy.json");
