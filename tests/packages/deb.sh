@@ -66,9 +66,20 @@ lacks "upgraded: a file that was deleted stays away, a disabled unit stays disab
   /etc/systemd/system/multi-user.target.wants/crio.service
 [ -e "$node$conf/50-site.conf" ] && [ -e "$node/etc/crio/policies/shop.json" ] || bad "what the administrator made is gone"
 
+# A process that stands for a container's: what its label is, is read at a place that is mounted over.
+echo 'system_u:system_r:container_t:s0:c1,c2' >"$work/label"
+on sleep 1000 &
+container=$!
+pid=$(pgrep -f '^sleep 1000$' | head -1)
+mount --bind "$work/label" "$node/proc/$pid/attr/current"
 apt remove crioxide
 [ "$(status)" = "rc " ] || bad "status after the removal: $(status)"
-module no
+grep -q 'semodule -X 200 -r crioxide' "$work/apt" || bad "removed: nobody says how the SELinux module goes"
+module yes
+good "removed: the SELinux module stays under a container"
+umount "$node/proc/$pid/attr/current"
+kill $container
+wait $container 2>/dev/null || true
 lacks "removed: the program and its units are gone" /usr/bin/crio /usr/lib/systemd/system/crio.service /usr/share/doc/crioxide
 for path in "$conf/10-crio.conf" "$conf/50-site.conf" /etc/crio/policy.json /etc/crio/policies/shop.json /etc/default/crio \
   /var/lib/crio/version /var/log/crio/audit.log; do
@@ -77,6 +88,7 @@ done
 good "removed: configuration, state and logs stay"
 
 apt purge crioxide
+module no
 [ -e "$node$conf/50-site.conf" ] && [ -e "$node/etc/crio/policies/shop.json" ] || bad "purged: what the administrator made is gone"
 good "purged: what the administrator made stays"
 rm -r "$node/etc/crio"

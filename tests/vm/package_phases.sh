@@ -223,6 +223,7 @@ phase_away() {
   is "the changed conffile stays" "# mine" "$(tail -1 $conf)"
   is "so do the others" "there" "$([ -e /etc/crio/policy.json ] && [ -e /etc/default/crio ] && [ -e /etc/crictl.yaml ] && echo there)"
   goes_on "the pod goes on without it" third
+  [ ! -e /sys/fs/selinux/enforce ] || is "the SELinux module stays under it" crioxide "$(semodule -l | grep -x crioxide)"
   service_install "$here/crioxide.deb"
   is "installed again" active "$(systemctl is-active crio.service)"
   lives "installed again" third
