@@ -10,16 +10,8 @@ dir=${1:?usage: images.sh DIR}
 # shellcheck source=tests/setup/oci.sh
 . "$here/../setup/oci.sh"
 
-stamp=$(cat "$0" "$here/../setup/oci.sh" | sha256sum | cut -c1-64)
-[ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 start=$SECONDS
-rm -rf "$dir"
-mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-work=$(mktemp -d -p /var/tmp)
-OCI_BLOBS=$work/blobs
-mkdir "$OCI_BLOBS"
-trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
+oci_fresh "$dir" "$0" /var/tmp
 
 small_layer() {
   local root=$work/small applet
@@ -63,10 +55,11 @@ large_image() {
 }
 
 oci_registry "$dir"
-small=$(oci_image '{"Cmd":["/bin/sh"]}' "$(small_layer)")
+layer=$(small_layer)
+small=$(oci_image '{"Cmd":["/bin/sh"]}' "$layer")
 oci_push "$small" bench/small 1
 # Another config, so that it is another image in a store.
-signed=$(oci_image '{"Cmd":["/bin/sh"],"Labels":{"signed":"yes"}}' "$(small_layer)")
+signed=$(oci_image '{"Cmd":["/bin/sh"],"Labels":{"signed":"yes"}}' "$layer")
 oci_push "$signed" bench/signed 1
 oci_key "$dir"
 oci_sign "$dir/cosign.key" "$signed" bench/signed bench.example/signed
@@ -79,8 +72,5 @@ oci_push "$(oci_image '{"Entrypoint":["/pause"]}' "$(oci_layer "$work/pause")")"
 for image in 1 2 3; do
   oci_push "$(large_image $image)" bench/large $image
 done
-kill "$OCI_REGISTRY_PID"
-wait "$OCI_REGISTRY_PID" 2>/dev/null || true
-OCI_REGISTRY_PID=
-echo "$stamp" >"$dir/stamp"
+oci_done
 echo "bench: images made in $((SECONDS - start)) s, $(du -sh "$dir/registry" | cut -f1)"

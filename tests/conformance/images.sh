@@ -13,16 +13,8 @@ dir=${1:?usage: images.sh DIR}
 # shellcheck source=tests/setup/oci.sh
 . "$here/../setup/oci.sh"
 
-stamp=$(cat "$0" "$here/../setup/oci.sh" | sha256sum | cut -c1-64)
-[ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 start=$SECONDS
-rm -rf "$dir"
-mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-work=$(mktemp -d)
-OCI_BLOBS=$work/blobs
-mkdir "$OCI_BLOBS"
-trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
+oci_fresh "$dir" "$0"
 
 # accounts DIR: /etc/passwd and /etc/group with the names that the suite asks for
 accounts() {
@@ -181,7 +173,5 @@ oci_push "$(marked "$base" test-image-tag)" $staging/test-image-tag test
 oci_push "$(marked "$base" test-image-all)" $staging/test-image-tag all
 oci_push "$(marked "$base" test-image-tags)" $staging/test-image-tags 1 2 3
 
-kill "$OCI_REGISTRY_PID"
-wait "$OCI_REGISTRY_PID" 2>/dev/null || true
-echo "$stamp" >"$dir/stamp"
+oci_done
 echo "conformance: images made in $((SECONDS - start)) s, $(du -sh "$dir/registry" | cut -f1)"

@@ -10,14 +10,7 @@ dir=${1:?usage: images.sh DIR}
 # shellcheck source=tests/setup/oci.sh
 . "$here/../setup/oci.sh"
 
-stamp=$(cat "$0" "$here/../setup/oci.sh" | sha256sum | cut -c1-64)
-[ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
-rm -rf "$dir"
-mkdir -p "$dir"
-work=$(mktemp -d)
-OCI_BLOBS=$work/blobs
-mkdir "$OCI_BLOBS"
-trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
+oci_fresh "$dir" "$0"
 
 busybox=$(command -v busybox)
 if ldd "$busybox" >/dev/null 2>&1; then # not the static one
@@ -42,5 +35,5 @@ oci_push "$api" shop/api 1.0
 oci_sign "$dir/cosign.key" "$api" shop/api registry.example/shop/api
 oci_push "$(image shop/raw)" shop/raw 1.0
 mv "$dir/cosign.pub" "$dir/shop.pub"
+oci_done
 rm "$dir/cosign.key" "$dir/registry.yml" "$dir/registry.log"
-echo "$stamp" >"$dir/stamp"

@@ -5,6 +5,29 @@
 # filled registry can be kept between runs. Callers set OCI_BLOBS (a directory for the blobs) and,
 # before a push, OCI_REGISTRY (host:port, plain http).
 
+# oci_fresh DIR SCRIPT [TMP]: begins to fill DIR anew, unless SCRIPT and this file filled it as they are; then it
+# ends the caller. Sets dir (absolute), work (which goes at the end, as the registry does), stamp and OCI_BLOBS.
+oci_fresh() {
+  dir=$1
+  stamp=$(cat "$2" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-64)
+  [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  dir=$(cd "$dir" && pwd)
+  work=$(mktemp -d -p "${3:-${TMPDIR:-/tmp}}")
+  OCI_BLOBS=$work/blobs
+  mkdir "$OCI_BLOBS"
+  trap 'kill "${OCI_REGISTRY_PID:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
+}
+
+# oci_done: ends the registry, and notes that the directory is filled
+oci_done() {
+  kill "$OCI_REGISTRY_PID"
+  wait "$OCI_REGISTRY_PID" 2>/dev/null || true
+  OCI_REGISTRY_PID=
+  echo "$stamp" >"$dir/stamp"
+}
+
 OCI_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 # oci_deb PACKAGE DIR: unpacks a Debian package into DIR without installing it
