@@ -70,7 +70,7 @@ lacks "upgraded: a file that was deleted stays away, a disabled unit stays disab
 echo 'system_u:system_r:container_t:s0:c1,c2' >"$work/label"
 on sleep 1000 &
 container=$!
-pid=$(pgrep -f '^sleep 1000$' | head -1)
+until pid=$(on pgrep -xf 'sleep 1000'); do kill -0 $container; done
 mount --bind "$work/label" "$node/proc/$pid/attr/current"
 apt remove crioxide
 [ "$(status)" = "rc " ] || bad "status after the removal: $(status)"
