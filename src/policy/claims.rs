@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -9,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
+use crate::oci::strict_json::Unfit;
 use crate::policy::Attachment;
 use crate::policy::Attestation;
 use crate::policy::Evidence;
@@ -22,6 +24,9 @@ use crate::signature::sigstore::CERTIFICATE;
 use crate::signature::sigstore::SET;
 use crate::signature::simple_signing::Kind;
 use crate::signature::simple_signing::Payload;
+
+/// What the tree of a document may take, in bytes: nearly all of a real one is one text.
+const HEAVIEST: usize = 16 * 1024 * 1024;
 
 /// A piece of evidence, and what it says of itself.
 #[derive(Debug, Serialize)]
@@ -54,6 +59,36 @@ pub struct Item {
     /// Why it cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+}
+
+/// Of a statement what is shown; the rest has megabytes.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Statement {
+    predicate_type: Option<String>,
+    #[serde(default)]
+    subject: Vec<Subject>,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    #[serde(default)]
+    digest: Sha256,
+}
+
+#[derive(Deserialize, Default)]
+struct Sha256 {
+    sha256: Option<String>,
+}
+
+/// A stranger's document as a tree, if that is not far larger than the text. What it means twice is
+/// refused by the same walk.
+fn tree(bytes: &[u8]) -> Result<Value, SignatureError> {
+    strict_json::refuse_heavy(bytes, HEAVIEST).map_err(|unfit| match unfit {
+        Unfit::Heavy => SignatureError::Intricate,
+        Unfit::Json(error) => SignatureError::Statement(error),
+    })?;
+    serde_json::from_slice(bytes).map_err(SignatureError::Statement)
 }
 
 impl Evidence {
@@ -92,16 +127,16 @@ impl Item {
     /// What the statement says whose text is at `at` of a document.
     fn statement(&mut self, document: &Value, at: &str) {
         let payload = text(document, at).and_then(|text| BASE64.decode(text).ok());
-        if let Some(Ok(statement)) = payload.map(|bytes| strict_json::parse::<Value>(&bytes)) {
-            self.predicate = text(&statement, "/predicateType");
-            let subject = text(&statement, "/subject/0/digest/sha256");
-            self.subject = subject.map(|hex| format!("sha256:{hex}"));
+        if let Some(Ok(statement)) = payload.map(|bytes| strict_json::parse::<Statement>(&bytes)) {
+            self.predicate = statement.predicate_type;
+            let digest = statement.subject.into_iter().next().and_then(|first| first.digest.sha256);
+            self.subject = digest.map(|hex| format!("sha256:{hex}"));
         }
     }
 
     /// What the log's promise beside a signature says.
     fn promise(&mut self, annotation: Option<&String>) {
-        let set = annotation.map(|text| strict_json::parse::<Value>(text.as_bytes()));
+        let set = annotation.map(|text| tree(text.as_bytes()));
         if let Some(Ok(set)) = set {
             let number = |name: &str| set.pointer(name).and_then(Value::as_i64);
             self.time = number("/Payload/integratedTime").and_then(moment);
@@ -128,7 +163,7 @@ fn signature(from: &SimpleSigning) -> Item {
 fn attached(from: &Attachment) -> Item {
     let mut item = Item::of("attached attestation", &from.envelope);
     item.signer = from.annotations.get(CERTIFICATE).map(|pem| owner(certificate::one(pem)));
-    match strict_json::parse::<Value>(&from.envelope) {
+    match tree(&from.envelope) {
         Ok(envelope) => item.statement(&envelope, "/payload"),
         Err(error) => item.fault = Some(error.to_string()),
     }
@@ -152,7 +187,7 @@ fn openpgp(bytes: &[u8]) -> Item {
 
 fn bundle(kind: &'static str, bytes: &[u8]) -> Item {
     let mut item = Item::of(kind, bytes);
-    let bundle = match strict_json::parse::<Value>(bytes) {
+    let bundle = match tree(bytes) {
         Ok(bundle) => bundle,
         Err(error) => return Item { fault: Some(error.to_string()), ..item },
     };

@@ -3,10 +3,12 @@
 //! The document is strict, as in containers/image: these keys and no others in its critical part,
 //! each once. `optional` must be there and may hold what the signer likes; cosign's may be null.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
@@ -84,12 +86,19 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Optiona
     Option::deserialize(deserializer)
 }
 
-/// Whether the parts that decide are objects: serde would take a list of their members, too.
+/// Whether the parts that decide are objects: serde would take a list of their members, too. The rest
+/// can be megabytes of a stranger's, and stays text.
 fn has_named_members(bytes: &[u8]) -> bool {
-    let document: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let critical = document.get("critical").unwrap_or(&Value::Null);
-    let parts = [critical.get("image"), critical.get("identity"), Some(critical)];
-    parts.into_iter().all(|part| part.is_some_and(Value::is_object))
+    let critical = members(bytes).and_then(|document| members(document.get("critical")?.get()));
+    critical.is_some_and(|critical| {
+        let is_object = |name| critical.get(name).is_some_and(|part| part.get().starts_with('{'));
+        is_object("image") && is_object("identity")
+    })
+}
+
+/// The members of an object, as they are written.
+fn members<'a>(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Option<BTreeMap<String, &'a RawValue>> {
+    serde_json::from_slice(text.as_ref()).ok()
 }
 
 impl Payload {

@@ -441,3 +441,45 @@ fn no_forged_signature_is_accepted() {
         scene.finish().await;
     });
 }
+
+/// What a stranger may put beside a true signature: few bytes, each of which would become a hundred.
+#[test]
+fn evidence_of_many_parts_beside_a_true_signature_takes_no_memory() {
+    let many = format!("[{}1]", r#"{"":0},"#.repeat((5 << 19) / 7));
+    let many = &many;
+    story(|| async {
+        let mut scene = Scene::new(Setup::default()).await;
+        scene.demand("matchRepository");
+        let image = Image::new(vec![Layer::gzip(Tar::new().finish())], &["/bin/true"]);
+        let digest = publish::image(&scene.registry, "shop/heavy:1", &image);
+        let (registry, key, name) = (&scene.registry, &scene.key, scene.name("shop/heavy"));
+        let stranger = Key::generate();
+        let payload = keys::payload(&name, &digest.to_string());
+        let mut heavy = String::from_utf8(payload.clone()).unwrap();
+        let end = heavy.rfind("null").unwrap();
+        heavy.replace_range(end..end + 4, &format!("{{\"much\":{many}}}"));
+        let layers = [
+            publish::signature_layer(registry, &stranger, heavy.as_bytes()),
+            publish::signature_layer(registry, key, &payload),
+        ];
+        let manifest = publish::signature_manifest(registry, &layers);
+        publish::at_tag(registry, "shop/heavy", &digest, &manifest);
+        let statement = keys::statement(keys::SIGN, &digest.to_string());
+        let statement = String::from_utf8(statement).unwrap();
+        let statement = format!("{},\"more\":{many}}}", statement.strip_suffix('}').unwrap());
+        let bundle = keys::bundle(&stranger, statement.as_bytes());
+        publish::bundle_by_referrer(registry, "shop/heavy", &digest, bundle);
+        scene.client.pull(&format!("{name}:1")).await.unwrap();
+        scene.assert_untouched("pulled");
+        let image = Some(crioxide::cri::api::ImageSpec {
+            image: format!("{name}:1"),
+            ..Default::default()
+        });
+        let request = crioxide::cri::api::ImageStatusRequest { image, verbose: true };
+        let shown = scene.client.image.image_status(request).await.unwrap().into_inner();
+        assert!(format!("{:?}", shown.info).contains("sigstore bundle"), "{:?}", shown.info);
+        scene.assert_untouched("shown");
+        scene.client.remove_image(&format!("{name}:1")).await.unwrap();
+        scene.finish().await;
+    });
+}
