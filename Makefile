@@ -47,5 +47,5 @@ rpm: ## the package for Fedora and RHEL, as target/crioxide.ARCH.rpm
 test-packages: ## both packages are built, looked at, installed, upgraded, removed and purged
 	tests/packages/run.sh
 
-ci: ## test, lint and conformance, as they are run before a change is taken
+ci: ## test, lint, conformance and the packages, as they are run before a change is taken
 	.ci/run

@@ -7,6 +7,8 @@
 # --no-build takes target/release/crio as it is, or target/TRIPLE/release/crio for the other architecture.
 # VERSION=1.36.0~rc1 gives the package another version than the program has, as a distributor does who mends something.
 set -euo pipefail
+# What is called for its answer fails like everything else: a program that did not compile must not be packed as it was.
+shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
 
 triple() {
@@ -44,6 +46,7 @@ compile() {
   if [ $build = yes ]; then
     export RUSTFLAGS="--remap-path-prefix=$PWD=/crioxide --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+    [ "$1" = "$native" ] || rustup --quiet target add "$target" >&2
     cargo build --release --locked --target "$target" >&2
     echo "target/$target/release/crio"
   elif [ "$1" = "$native" ]; then

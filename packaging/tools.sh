@@ -13,7 +13,6 @@ need jq jq
 [[ $kinds != *" rpm "* ]] || need rpmbuild rpm
 if [ "$arch" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
   need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-  rustup --quiet target add aarch64-unknown-linux-gnu
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   apt-get update -qq

@@ -35,6 +35,15 @@ for wrong in "arm64 $program" 'amd64 /bin/ls'; do
   ! packaging/check.sh $wrong || { echo "  FAILED: $wrong is fit for a package" >&2; exit 1; }
 done
 
+# A program that does not compile is not packed as it was before.
+stale=$dir/older/target/$(uname -m)-unknown-linux-gnu/release/crio
+mkdir -p "${stale%/*}" "$dir/fake"
+cp "$program" "$stale"
+printf '#!/bin/sh\n[ "$1" != build ] || exit 101\nexec "%s" "$@"\n' "$(command -v cargo)" >"$dir/fake/cargo"
+chmod 755 "$dir/fake/cargo"
+! PATH="$PWD/$dir/fake:$PATH" "$dir/older/packaging/build.sh" deb >/dev/null 2>&1 || { echo "  FAILED: an old program is packed" >&2; exit 1; }
+rm "$stale"
+
 # look ARCH MACHINE TARGET: at the packages for it
 look() {
   echo "the packages for $1:"
