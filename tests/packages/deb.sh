@@ -36,6 +36,14 @@ works
 apt install /in/cri-o.deb
 [ "$(on crio)" = stub ] || bad "the way back to cri-o"
 good "apt puts it in CRI-O's place, and CRI-O back"
+enabled=/etc/systemd/system/multi-user.target.wants/crio.service
+[ ! -L "$node/etc/systemd/system/crio.service" ] || bad "CRI-O's unit would be masked"
+mkdir -p "$node/run/crio" "$node/var/lib/crio"
+touch "$node/run/crio/crio.sock" "$node/var/lib/crio/version"
+apt purge crioxide
+[ "$(status)" = none ] || bad "status after the purge: $(status)"
+[ -e "$node/run/crio/crio.sock" ] && [ -e "$node/var/lib/crio/version" ] && [ -L "$node$enabled" ] || bad "purged: what is CRI-O's is gone"
+good "purged beside CRI-O: its unit is not masked, and its socket and state stay"
 
 echo "the DEB's life:"
 fresh
