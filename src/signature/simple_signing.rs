@@ -97,7 +97,7 @@ fn has_named_members(bytes: &[u8]) -> bool {
 }
 
 /// The members of an object, as they are written.
-fn members<'a>(text: &'a (impl AsRef<[u8]> + ?Sized)) -> Option<BTreeMap<String, &'a RawValue>> {
+fn members(text: &(impl AsRef<[u8]> + ?Sized)) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_slice(text.as_ref()).ok()
 }
 
