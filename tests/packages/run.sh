@@ -55,8 +55,8 @@ look() {
 if [ "$(uname -m)" = x86_64 ]; then
   arch=amd64
   look amd64 x86_64 target
-  # For the other architecture: around a program that stands in for ours, or ours if it was built for it.
-  packaging/tools.sh arm64
+  # For the other architecture: ours, compiled; with --no-build what is there, or a program that stands in for it.
+  if [ $# -gt 0 ]; then packaging/tools.sh arm64; else packaging/build.sh deb rpm --arch arm64; fi
   foreign=aarch64-unknown-linux-gnu/release/crio
   mkdir -p "$dir/older/target/${foreign%/*}"
   if [ -e "target/$foreign" ]; then
