@@ -87,15 +87,17 @@ fn a_loaded_image_is_refused_and_the_refusal_names_the_setting() {
     });
 }
 
+/// Evidence that is not there is looked for.
+fn fetches(daemon: &mut Daemon) {
+    daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
+}
+
 #[test]
 fn evidence_of_a_loaded_image_is_fetched_where_that_is_wanted_and_kept() {
     if !host::can(&["podman"]) {
         return;
     }
-    let fetch = |daemon: &mut Daemon| {
-        daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
-    };
-    scene::prepared(&[], fetch, |mut daemon, _| async move {
+    scene::prepared(&[], fetches, |mut daemon, _| async move {
         let scene = Scene::of(&mut daemon).await;
         daemon.restart().await;
         let mut client = daemon.client().await;
@@ -140,10 +142,7 @@ fn what_is_found_for_one_name_does_not_stand_in_for_another_that_could_not_be_as
     if !host::can(&["podman"]) {
         return;
     }
-    let fetch = |daemon: &mut Daemon| {
-        daemon.config("[crio.image]\non_missing_evidence = \"fetch\"\n");
-    };
-    scene::prepared(&[], fetch, |mut daemon, _| async move {
+    scene::prepared(&[], fetches, |mut daemon, _| async move {
         let scene = Scene::of(&mut daemon).await;
         let other = TestRegistry::start().await;
         publish::image(&other, "shop/api:1", &scene.image);
