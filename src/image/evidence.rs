@@ -15,6 +15,7 @@ use crate::oci::digest::Digest;
 use crate::oci::document::DOCUMENT_LIMIT;
 use crate::oci::document::Document;
 use crate::oci::document::Manifest;
+use crate::oci::media_type;
 use crate::oci::reference::Reference;
 use crate::oci::stored_signature::StoredSignature;
 use crate::policy::Attachment;
@@ -281,7 +282,11 @@ impl Gathering<'_> {
     }
 }
 
-/// Registries without the artifact type in their list give every referrer's manifest type.
+/// Whether a referrer may be a bundle, by what the list says of it.
+///
+/// Registries without the artifact type in their list give every referrer's manifest type. In the list
+/// that cosign 2.6 and 3.0 keep under the tag, the config's type stands in its place.
 fn is_bundle(referrer: &Descriptor) -> bool {
-    referrer.artifact_type.as_deref().is_none_or(|kind| kind.starts_with(BUNDLE))
+    let kind = referrer.artifact_type.as_deref();
+    kind.is_none_or(|kind| kind.starts_with(BUNDLE) || kind == media_type::OCI_EMPTY)
 }

@@ -31,6 +31,7 @@ use crate::registry::retry::Failure;
 use crate::registry::tls::Clients;
 use crate::registry::transport;
 use crate::registry::transport::Get;
+use crate::registry::transport::SeeOther;
 use crate::registry::transport::asked;
 
 /// How long a token is good if the server does not say, or says less: the token specification's
@@ -173,6 +174,7 @@ impl Request<'_> {
             insecure: self.source.insecure,
             headers: HeaderMap::new(),
             authorization: login.and_then(|login| header(&login.basic())),
+            see_other: SeeOther::Follow,
             reference: &reference,
             url,
         };

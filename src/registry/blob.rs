@@ -22,6 +22,7 @@ use crate::registry::error::RegistryError;
 use crate::registry::names::Source;
 use crate::registry::retry;
 use crate::registry::retry::Again;
+use crate::registry::transport::SeeOther;
 
 /// How often a stream is taken up again without having come this much further.
 const RECONNECTS: u32 = 5;
@@ -201,7 +202,13 @@ impl BlobStream {
     /// may not be good any more.
     async fn connect(&mut self) -> Result<(), RegistryError> {
         let (source, path) = (&self.source, self.path.as_str());
-        let question = Question { source, path, accept: "*/*", from: self.received };
+        let question = Question {
+            source,
+            path,
+            accept: "*/*",
+            from: self.received,
+            see_other: SeeOther::Follow,
+        };
         let (response, asked) = match self.asker.ask(question).await? {
             Answer::Found(response, asked) => (response, asked),
             Answer::Missing(refusal, asked) => {

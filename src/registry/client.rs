@@ -40,6 +40,7 @@ use crate::registry::retry::Failure;
 use crate::registry::tls::Clients;
 use crate::registry::transport;
 use crate::registry::transport::Get;
+use crate::registry::transport::SeeOther;
 use crate::registry::transport::asked;
 
 /// How long a host's answer to `/v2/` is believed.
@@ -60,6 +61,8 @@ pub(super) struct Question<'a> {
     pub(super) accept: &'static str,
     /// The first byte that is wanted.
     pub(super) from: u64,
+    /// What 303 means here.
+    pub(super) see_other: SeeOther,
 }
 
 /// What a registry said: a response on its way, or a document that has come.
@@ -280,7 +283,7 @@ impl Asker {
             headers.insert(RANGE, range);
         }
         let source = question.source;
-        let sent = self.get(source, url.clone(), headers, authorization).await;
+        let sent = self.get(source, url.clone(), headers, authorization, question.see_other).await;
         if sent.is_err() {
             // The registry may have moved between TLS and plain HTTP.
             self.hosts.forget(source);
@@ -294,6 +297,7 @@ impl Asker {
         url: Url,
         headers: HeaderMap,
         authorization: Option<HeaderValue>,
+        see_other: SeeOther,
     ) -> Result<Response, RegistryError> {
         let get = Get {
             home: &url.clone(),
@@ -302,6 +306,7 @@ impl Asker {
             insecure: source.insecure,
             headers,
             authorization,
+            see_other,
             reference: &source.logical.to_string(),
         };
         transport::send(&self.clients, &get).await
@@ -342,7 +347,8 @@ impl Asker {
         };
         let base = Url::parse(&format!("{scheme}://{host}/v2/"))
             .map_err(|_| ReferenceError::Host(host.to_owned()))?;
-        let response = self.get(source, base.clone(), HeaderMap::new(), None).await?;
+        let response =
+            self.get(source, base.clone(), HeaderMap::new(), None, SeeOther::Follow).await?;
         Ok((base, response))
     }
 }

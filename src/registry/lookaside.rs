@@ -31,6 +31,7 @@ use crate::registry::retry;
 use crate::registry::retry::Failure;
 use crate::registry::transport;
 use crate::registry::transport::Get;
+use crate::registry::transport::SeeOther;
 use crate::registry::transport::asked;
 use crate::sys::files;
 
@@ -142,6 +143,7 @@ async fn fetch(
         insecure: source.insecure,
         headers: HeaderMap::new(),
         authorization: None,
+        see_other: SeeOther::Follow,
         reference: &reference,
     };
     let response = transport::send(&asker.clients, &get).await?;
@@ -182,7 +184,13 @@ pub(super) async fn extension(
     digest: &Digest,
 ) -> Result<Vec<StoredSignature>, RegistryError> {
     let path = format!("/extensions/v2/{}/signatures/{digest}", source.physical.path());
-    let question = Question { source, path: &path, accept: "application/json", from: 0 };
+    let question = Question {
+        source,
+        path: &path,
+        accept: "application/json",
+        from: 0,
+        see_other: SeeOther::Follow,
+    };
     let (whole, asked) = match asker.read(question).await? {
         Answer::Found(whole, asked) => (whole, asked),
         Answer::Missing(refusal, asked) => {

@@ -10,6 +10,7 @@ use crate::registry::client::Whole;
 use crate::registry::error::Asked;
 use crate::registry::error::RegistryError;
 use crate::registry::names::Source;
+use crate::registry::transport::SeeOther;
 
 /// The media types that are asked for. The last two are refused when they come, with a better
 /// reason than "not found".
@@ -72,7 +73,8 @@ pub(super) async fn fetch(
         }
         TagOrDigest::Digest(digest) => format!("manifests/{digest}"),
     };
-    let question = Question { source, path: &path, accept: ACCEPT, from: 0 };
+    let question =
+        Question { source, path: &path, accept: ACCEPT, from: 0, see_other: SeeOther::Follow };
     let (whole, asked) = match asker.read(question).await? {
         Answer::Found(whole, asked) => (whole, asked),
         Answer::Missing(refusal, asked) => return Ok(Found::Nothing(refusal, asked)),

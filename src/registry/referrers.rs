@@ -1,7 +1,7 @@
 //! What refers to an image: signatures, attestations and the like.
 //!
-//! The referrers API of the distribution specification 1.1, and on 404 the tag that older
-//! registries keep the list under. "There are none" is said only when a registry said it clearly;
+//! The referrers API of the distribution specification 1.1, and where it is not there the tag that
+//! clients of older registries keep the list under. "There are none" is said only when a registry said it clearly;
 //! whatever else happens is an error, because an image whose signatures were not found out about
 //! must not pass for one without signatures.
 
@@ -14,12 +14,14 @@ use crate::oci::media_type;
 use crate::registry::client::Answer;
 use crate::registry::client::Asker;
 use crate::registry::client::Question;
+use crate::registry::client::Whole;
 use crate::registry::error::Asked;
 use crate::registry::error::RegistryError;
 use crate::registry::manifest;
 use crate::registry::manifest::Found;
 use crate::registry::manifest::TagOrDigest;
 use crate::registry::names::Source;
+use crate::registry::transport::SeeOther;
 
 /// How many pages of a list are read.
 const PAGE_LIMIT: usize = 32;
@@ -37,10 +39,15 @@ pub(super) async fn list(
     let mut path = format!("referrers/{subject}");
     let (mut found, mut bytes) = (Vec::new(), 0);
     for page in 0..PAGE_LIMIT {
-        let question = Question { source, path: &path, accept: media_type::OCI_INDEX, from: 0 };
-        let (list, asked) = match asker.read(question).await? {
+        let accept = media_type::OCI_INDEX;
+        let question =
+            Question { source, path: &path, accept, from: 0, see_other: SeeOther::Answer };
+        let answer = asker.read(question).await;
+        if page == 0 && has_no_api(&answer) {
+            return tagged(asker, source, subject).await;
+        }
+        let (list, asked) = match answer? {
             Answer::Found(list, asked) => (list, asked),
-            Answer::Missing(_, _) if page == 0 => return tagged(asker, source, subject).await,
             Answer::Missing(refusal, asked) => {
                 return Err(RegistryError::Unclear { asked, message: refusal.into_message() });
             }
@@ -67,7 +74,24 @@ pub(super) async fn list(
     Ok(found)
 }
 
-/// The list under the tag `<algorithm>-<hex>`, where registries without the API keep it.
+/// Whether the registry does not know the API: then what lies under the tag decides.
+///
+/// The specification has 404 for that. Registries are also seen to say 400 or 406, to show a page, and
+/// to name one: 303 says of a GET that there is no representation of what was asked for (RFC 9110,
+/// section 15.4.4). cosign keeps the list under the tag there, too.
+fn has_no_api(answer: &Result<Answer<Whole>, RegistryError>) -> bool {
+    match answer {
+        Ok(Answer::Missing(_, _)) => true,
+        Ok(Answer::Found(list, _)) => manifest::media_type(list) == "text/html",
+        Err(RegistryError::Status { status, .. }) => matches!(status, 303 | 400 | 406),
+        Err(_) => false,
+    }
+}
+
+/// The list under the tag `<algorithm>-<hex>`, where clients keep it for registries without the API.
+///
+/// An image under that tag is no list, and the specification has it that there is none then:
+/// `cosign copy` puts the image itself there.
 async fn tagged(
     asker: &Asker,
     source: &Source,
@@ -84,7 +108,10 @@ async fn tagged(
         Found::Manifest(list) => {
             let url = format!("{}:{}-{hex}", source.location(), subject.algorithm().name());
             let asked = Asked { reference: source.logical.to_string(), url };
-            descriptors(&asked, &list.media_type, &list.bytes)
+            match descriptors(&asked, &list.media_type, &list.bytes) {
+                Err(RegistryError::NoIndex { .. }) => Ok(Vec::new()),
+                found => found,
+            }
         }
     }
 }

@@ -24,6 +24,15 @@ use crate::registry::tls::Identify;
 /// How many redirects are followed.
 const REDIRECT_LIMIT: usize = 10;
 
+/// What 303 means: see this page for what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SeeOther {
+    /// It is followed like any redirect.
+    Follow,
+    /// It is an answer: there is nothing here.
+    Answer,
+}
+
 /// A request before it is sent.
 pub(super) struct Get<'a> {
     /// Where to.
@@ -38,6 +47,8 @@ pub(super) struct Get<'a> {
     pub(super) headers: HeaderMap,
     /// For the first host alone.
     pub(super) authorization: Option<HeaderValue>,
+    /// What 303 means here.
+    pub(super) see_other: SeeOther,
     /// For messages.
     pub(super) reference: &'a str,
 }
@@ -47,7 +58,7 @@ pub(super) async fn send(clients: &Clients, get: &Get<'_>) -> Result<Response, R
     let mut url = get.url.clone();
     for _ in 0..=REDIRECT_LIMIT {
         let response = hop(clients, get, &url).await?;
-        if !is_redirect(response.status()) {
+        if !is_redirect(response.status(), get.see_other) {
             return Ok(response);
         }
         url = next(get, &url, &response)?;
@@ -98,8 +109,11 @@ fn tls_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
     None
 }
 
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+fn is_redirect(status: StatusCode, see_other: SeeOther) -> bool {
+    match status.as_u16() {
+        303 => see_other == SeeOther::Follow,
+        status => matches!(status, 301 | 302 | 307 | 308),
+    }
 }
 
 fn next(get: &Get<'_>, from: &Url, response: &Response) -> Result<Url, RegistryError> {

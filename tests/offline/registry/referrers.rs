@@ -67,10 +67,45 @@ async fn referrers_come_from_the_tag_where_there_is_no_api() {
     let found = client.registry.referrers(&source, &subject).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].artifact_type.as_deref(), Some("application/x"));
-    // A list that is none is no empty list.
+    // An image is no list; bytes that mean nothing are no answer.
     let manifest = referrer(&subject, "application/x");
     registry.put_manifest("a", Some(&tag), media_type::OCI_MANIFEST, manifest);
+    assert!(client.registry.referrers(&source, &subject).await.unwrap().is_empty());
+    registry.put_manifest("a", Some(&tag), media_type::OCI_INDEX, "{}");
     assert!(client.registry.referrers(&source, &subject).await.is_err());
+}
+
+#[tokio::test]
+async fn referrers_come_from_the_tag_where_the_registry_does_not_know_what_was_asked() {
+    let elsewhere = TestRegistry::start().await;
+    let page = format!("http://{}/-/v2/packages/page", elsewhere.host());
+    for fault in [
+        Fault::Header(303, "location", page),
+        Fault::Status(400, r#"{"errors":[{"code":"UNSUPPORTED"}]}"#.to_owned()),
+        Fault::Status(406, String::new()),
+        Fault::Header(200, "content-type", "text/html; charset=utf-8".to_owned()),
+    ] {
+        let registry = TestRegistry::start().await;
+        registry.fail("/referrers/", fault.clone(), usize::MAX);
+        let client = Client::insecure(&[&registry]);
+        let source = client.source(&format!("{}/a:1", registry.host()));
+        let subject = Digest::sha256(b"subject");
+        assert!(client.registry.referrers(&source, &subject).await.unwrap().is_empty());
+        let tag = subject.to_string().replace(':', "-");
+        let entry = json!({
+            "mediaType": media_type::OCI_MANIFEST, "size": 1, "digest": subject.to_string(),
+        });
+        let index = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry],
+        });
+        registry.put_manifest("a", Some(&tag), media_type::OCI_INDEX, index.to_string());
+        let found = client.registry.referrers(&source, &subject).await.unwrap();
+        assert_eq!(found.len(), 1, "{fault:?}");
+        // What the tag does not say clearly stays unclear.
+        registry.fail("/manifests/sha256-", Fault::Status(403, String::new()), usize::MAX);
+        assert!(client.registry.referrers(&source, &subject).await.is_err(), "{fault:?}");
+    }
+    assert!(elsewhere.seen().is_empty());
 }
 
 #[tokio::test]
