@@ -12,7 +12,7 @@ run: build ## the daemon with a registry, apart from this machine, and a shell b
 	tests/conformance/run.sh --shell
 
 test: ## unit, offline and node tests; installs what they need
-	tests/setup/install.sh && tests/conformance/build.sh crictl && tests/kubeadm/build.sh && $(CARGO) test --locked
+	tests/setup/install.sh && tests/conformance/build.sh crictl && tests/kubeadm/build.sh && tests/cosign/build.sh && $(CARGO) test --locked
 
 lint: ## format, clippy, dependencies
 	$(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && tests/setup/deny.sh

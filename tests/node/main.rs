@@ -29,6 +29,7 @@ mod artifacts;
 mod attestations;
 mod check;
 mod containers;
+mod cosign;
 mod daemon;
 mod devices;
 mod events;

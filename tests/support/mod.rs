@@ -17,6 +17,7 @@
 
 pub(crate) mod client;
 pub(crate) mod daemon;
+pub(crate) mod distribution;
 pub(crate) mod host;
 pub(crate) mod leftovers;
 pub(crate) mod net;
