@@ -212,8 +212,10 @@ impl Gathering<'_> {
                 return Err(self.odd(format!("there are more than {MOST} referrers with bundles")));
             }
             let which = TagOrDigest::Digest(referrer.digest.clone());
-            let fetched = self.registry.manifest(self.source, &which).await;
-            let manifest = self.manifest(&fetched.map_err(self.failed(step))?)?;
+            let fetched = self.registry.manifest_if_exists(self.source, &which).await;
+            // A list under a tag outlives what it lists, where untagged manifests are cleared away.
+            let Some(fetched) = fetched.map_err(self.failed(step))? else { continue };
+            let manifest = self.manifest(&fetched)?;
             let subject = manifest.subject.as_ref().map(|subject| &subject.digest);
             if subject != Some(self.digest) {
                 return Err(

@@ -181,6 +181,38 @@ fn a_bundle_is_accepted_by_its_digest_and_the_refusal_says_how() {
 }
 
 #[test]
+fn a_signature_that_the_registry_lists_and_has_no_more_is_none() {
+    if !can() {
+        return;
+    }
+    net::in_own_network(|| async {
+        let (scene, mut client) = Scene::started("matchSubjectDigest").await;
+        let image = image("listed");
+        let digest = publish::image(&scene.registry, "shop/api:1", &image);
+        let sign = || publish::sign_by_referrer(&scene.registry, "shop/api", &digest, &scene.key);
+        let (gone, _) = sign();
+        let path = format!("/manifests/{gone}");
+        let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_owned();
+        scene.registry.fail(&path, Fault::Status(404, unknown), usize::MAX);
+        let answer = client.pull(&scene.name("shop/api:1")).await;
+        scene.refused(answer, &image, "shop/api:1", &["no signature exists"]);
+        // That it is kept back is something else.
+        scene.registry.behave();
+        scene.registry.fail(&path, Fault::Status(403, String::new()), usize::MAX);
+        let answer = client.pull(&scene.name("shop/api:1")).await.unwrap_err();
+        assert!(answer.message().contains("access refused"), "{answer}");
+        // And the next one counts.
+        scene.registry.behave();
+        let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_owned();
+        scene.registry.fail(&path, Fault::Status(404, unknown), usize::MAX);
+        let (other, _) = sign();
+        assert_ne!(other, gone);
+        client.pull(&scene.name("shop/api:1")).await.unwrap();
+        scene.daemon.finish().await;
+    });
+}
+
+#[test]
 fn a_signature_of_something_else_is_no_signature() {
     if !can() {
         return;
