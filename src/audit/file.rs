@@ -68,7 +68,7 @@ impl Rotated {
         Ok(())
     }
 
-    /// Moves every file one number up; the last one goes.
+    /// Moves every file one number up, as far as there are any; the last one goes.
     fn put_aside(&self) -> io::Result<()> {
         let numbered = |number: u32| match number {
             0 => self.path.clone(),
@@ -78,8 +78,11 @@ impl Rotated {
                 PathBuf::from(name)
             }
         };
-        files::remove(&numbered(self.count))?;
-        for number in (0..self.count).rev() {
+        // Not from the configured end: every answer of the policy waits meanwhile, and it may be far.
+        let is_there = |number: &u32| numbered(*number).symlink_metadata().is_ok();
+        let free = (1..=self.count).find(|number| !is_there(number)).unwrap_or(self.count);
+        files::remove(&numbered(free))?;
+        for number in (0..free).rev() {
             match std::fs::rename(numbered(number), numbered(number + 1)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

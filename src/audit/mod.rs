@@ -68,7 +68,7 @@ pub enum AuditError {
     },
     /// There is no file and no journal, and a record is required.
     #[error(
-        "an audit record is required and there is no place for it; set audit_log, or start journald"
+        "an audit record is required and there is no place for it; set audit_log, or audit_journald where journald runs"
     )]
     Nowhere,
 }
@@ -151,9 +151,12 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError::File`].
+    /// [`AuditError::File`], and [`AuditError::Nowhere`] where there is no place for any.
     pub fn look(&self) -> Result<(), AuditError> {
         match &self.places.file {
+            None if self.places.required && self.places.journal.is_none() => {
+                Err(AuditError::Nowhere)
+            }
             None => Ok(()),
             Some(file) => file
                 .look()

@@ -81,7 +81,7 @@ pub struct Record {
     /// When it was answered.
     #[serde(serialize_with = "moment")]
     pub time: SystemTime,
-    /// What was asked for: `pull`, `create`, `volume`.
+    /// What was asked for: `pull`, `create`, `volume`, `seccomp`.
     pub event: &'static str,
     /// Whether the answer decides.
     pub mode: Mode,

@@ -100,6 +100,22 @@ fn a_full_file_is_put_aside_and_the_oldest_goes() {
 }
 
 #[test]
+fn as_many_are_kept_as_are_wanted_and_counting_them_takes_no_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let audit = to_file(&path, 1, u32::MAX);
+    for number in 0..5 {
+        audit.add(&record(&number.to_string())).unwrap();
+    }
+    let image = |name: &str| lines(&directory.path().join(name))[0]["image"].clone();
+    assert_eq!((image("audit.log"), image("audit.log.4")), ("4".into(), "0".into()));
+    // One that was taken away makes room, and those behind it stay where they are.
+    std::fs::remove_file(directory.path().join("audit.log.2")).unwrap();
+    audit.add(&record("5")).unwrap();
+    assert_eq!(["audit.log.1", "audit.log.2", "audit.log.3"].map(image), ["4", "3", "1"]);
+}
+
+#[test]
 fn a_file_that_others_put_aside_is_made_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
@@ -174,4 +190,19 @@ fn a_record_that_is_required_must_go_somewhere() {
     Audit::new(settings.clone()).add(&record("x")).unwrap();
     let required = Audit::new(Settings { required: true, ..settings });
     assert!(matches!(required.add(&record("x")), Err(AuditError::Nowhere)));
+    // A journal may come yet; without one nothing ever runs, and that is told at once.
+    required.look().unwrap();
+    let nowhere = Audit::new(Settings { required: true, ..Settings::default() });
+    assert!(matches!(nowhere.look(), Err(AuditError::Nowhere)));
+    Audit::none().look().unwrap();
+}
+
+#[test]
+fn a_link_in_the_place_of_the_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    std::os::unix::fs::symlink(directory.path().join("elsewhere"), &path).unwrap();
+    let error = to_file(&path, 1 << 20, 2).add(&record("x")).unwrap_err();
+    let text = crate::failure::chain(&error);
+    assert!(text.ends_with("audit.log: a symbolic link, which is not followed"), "{text}");
 }

@@ -86,7 +86,7 @@ impl Config {
             image: image(values)?,
             network: network(values)?,
             metrics: metrics(values)?,
-            audit: Audit::read(values, Audit::TABLE)?,
+            audit: audit(values, warnings)?,
             tracing: Tracing::read(values, Tracing::TABLE)?,
             stats: Stats::read(values, Stats::TABLE)?,
             nri: Nri::read(values, Nri::TABLE)?,
@@ -192,6 +192,16 @@ fn runtime(values: &Values, warnings: &mut Vec<Warning>) -> Result<Runtime, Conf
     let seconds = &mut runtime.ctr_stop_timeout;
     at_least(30, seconds, values, Runtime::TABLE, "ctr_stop_timeout", warnings);
     Ok(runtime)
+}
+
+/// An account in files that hold next to nothing loses what it is for: the oldest go at once.
+fn audit(values: &Values, warnings: &mut Vec<Warning>) -> Result<Audit, ConfigError> {
+    const LEAST: u32 = 64 * 1024;
+    let mut audit = Audit::read(values, Audit::TABLE)?;
+    let mut size = u32::try_from(audit.audit_log_size_max.0).unwrap_or(u32::MAX);
+    at_least(LEAST, &mut size, values, Audit::TABLE, "audit_log_size_max", warnings);
+    audit.audit_log_size_max.0 = audit.audit_log_size_max.0.max(u64::from(LEAST));
+    Ok(audit)
 }
 
 fn checkpoint(values: &Values, runtime: &Runtime) -> Result<Checkpoint, ConfigError> {

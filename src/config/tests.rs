@@ -263,6 +263,19 @@ fn every_key_is_printed_with_its_default() {
 }
 
 #[test]
+fn an_account_that_is_thrown_away_at_once_is_none() {
+    let text = "[crio.audit]\naudit_log_size_max = \"0\"\n";
+    let node = Node::new().with("crio.conf", text);
+    assert_eq!(
+        node.warnings(),
+        ["/crio.conf:2: crio.audit.audit_log_size_max is below the least, 65536, which is used"]
+    );
+    assert_eq!(node.load().unwrap().config.audit.audit_log_size_max.0, 65536);
+    let enough = Node::new().with("crio.conf", "[crio.audit]\naudit_log_size_max = \"6GiB\"\n");
+    assert_eq!(enough.load().unwrap().config.audit.audit_log_size_max.0, 6 << 30);
+}
+
+#[test]
 fn keys_that_do_nothing_are_warned_of_when_they_are_set() {
     let text = "[crio]\ninternal_wipe = false\n[crio.runtime]\nrdt_config_file = \"/rdt\"\nread_only = false\n\
                 allowed_devices = [\"/dev/net/tun\", \"/dev/fuse\"]\nctr_stop_timeout = 3\n[crio.image]\nno_such = 1\n";

@@ -58,8 +58,8 @@ pub fn read_open(file: &File, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::InvalidInput`] for what is no regular file, `ELOOP` for a link, and what the
-/// kernel says.
+/// [`io::ErrorKind::InvalidInput`] for what is no regular file, one that says so for a link, and what
+/// the kernel says.
 pub fn append(path: &Path, mode: u32) -> io::Result<File> {
     let file = File::options()
         .read(true)
@@ -67,7 +67,14 @@ pub fn append(path: &Path, mode: u32) -> io::Result<File> {
         .create(true)
         .mode(mode)
         .custom_flags(nix::libc::O_CLOEXEC | nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW)
-        .open(path)?;
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            // The kernel's words for it are about something else.
+            Some(nix::libc::ELOOP) => {
+                io::Error::new(error.kind(), "a symbolic link, which is not followed")
+            }
+            _ => error,
+        })?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }

@@ -67,7 +67,7 @@ table! {
         /// The file of audit records, one line of JSON for each pull and each create that was judged;
         /// empty writes none. CRI-O has no such key.
         audit_log: Option<PathBuf> = Text("/var/log/crio/audit.log"), NOW;
-        /// The size at which the audit log is put aside. CRI-O has no such key.
+        /// The size at which the audit log is put aside, at least 64KiB. CRI-O has no such key.
         audit_log_size_max: ByteSize = Text("16MiB"), NOW;
         /// How many audit logs that were put aside are kept. CRI-O has no such key.
         audit_log_count: u32 = Integer(8), NOW;
