@@ -66,6 +66,17 @@ impl Policy {
         let only = |first| Mistakes { first, others: Vec::new() };
         let text = std::str::from_utf8(bytes)
             .map_err(|source| only(PolicyError::NotText { path: path.to_owned(), source }))?;
+        if text.starts_with('\u{feff}') {
+            let fault =
+                "begins with a byte order mark, which JSON has not; save it as UTF-8 without";
+            return Err(only(PolicyError::Malformed {
+                path: path.to_owned(),
+                line: 1,
+                column: 1,
+                at: "document".to_owned(),
+                fault: fault.to_owned(),
+            }));
+        }
         strict_json::refuse_double_keys(bytes)
             .map_err(|source| only(PolicyError::Json { path: path.to_owned(), source }))?;
         let mut faults = Vec::new();

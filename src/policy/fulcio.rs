@@ -216,7 +216,12 @@ impl Subject {
         }
         let compile = |pattern: &str| {
             let regex = RegexBuilder::new(pattern).size_limit(LARGEST_REGEX).build();
-            regex.map_err(|error| format!("subjectRegex cannot be used: {error}"))
+            // Above its last line the library draws the pattern, for people with a terminal.
+            regex.map_err(|error| {
+                let text = error.to_string();
+                let fault = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                format!("subjectRegex cannot be used: {fault}")
+            })
         };
         // By itself first: a pattern must not close the bracket that makes it match the whole.
         compile(&pattern)?;

@@ -55,15 +55,20 @@ impl<'a> Part<'a> {
     /// Reads the part as a `T`, which is a struct. A list of the members' values in their order is
     /// none, as it is none for the reference's parser; serde would take it.
     pub(crate) fn object<T: Deserialize<'a>>(&self) -> Result<T, Fault> {
-        if self.raw.trim_start().starts_with('[') {
-            return Err(self.fault("invalid type: sequence, expected an object"));
-        }
-        self.read()
+        let found = match self.raw.trim_start().bytes().next() {
+            Some(b'{') | None => return self.read(),
+            Some(b'[') => "a list",
+            Some(b'"') => "a string",
+            Some(b'n') => "null",
+            Some(b't' | b'f') => "a boolean",
+            Some(_) => "a number",
+        };
+        Err(self.fault(format!("invalid type: {found}, expected an object")))
     }
 
     /// Reads the part as an object, of which each member is then asked for.
     pub(crate) fn members(&self) -> Result<Members<'a>, Fault> {
-        Ok(Members { part: self.clone(), left: self.read()?, known: Vec::new() })
+        Ok(Members { part: self.clone(), left: self.object()?, known: Vec::new() })
     }
 
     /// Reads the part as a list.

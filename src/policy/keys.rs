@@ -31,11 +31,11 @@ impl Inline {
 }
 
 impl TryFrom<String> for Inline {
-    type Error = base64::DecodeError;
+    type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let text: String = text.chars().filter(|letter| !matches!(letter, '\r' | '\n')).collect();
-        BASE64.decode(text).map(Self)
+        BASE64.decode(text).map(Self).map_err(|error| format!("not base64: {error}"))
     }
 }
 

@@ -12,6 +12,25 @@ use crate::oci::reference::Reference;
 
 /// The transport of images from registries.
 const DOCKER: &str = "docker";
+/// The others that containers/image has: whoever names one means it.
+const OTHER_TRANSPORTS: [&str; 9] = [
+    "atomic",
+    "containers-storage",
+    "dir",
+    "docker-archive",
+    "docker-daemon",
+    "oci",
+    "oci-archive",
+    "ostree",
+    "sif",
+];
+/// What the words of a keyless signer begin with or have in them, where they are compared whole.
+const WRITTEN_OUT: [(&str, &str, &str); 4] = [
+    ("oidcIssuer", "://", "https://accounts.google.com"),
+    ("subjectEmail", "@", "dev@shop.example"),
+    ("sourceRepository", "://", "https://github.com/shop/api"),
+    ("sourceRef", "refs/", "refs/heads/main"),
+];
 /// The scope of what no other one names.
 pub const DEFAULT: &str = "default";
 /// The scope of what no other one names, of images from registries.
@@ -73,11 +92,8 @@ impl Outline {
             .others
             .iter()
             .map(|name| {
-                let near = if name.to_ascii_lowercase().contains(DOCKER) {
-                    "; did you mean \"docker\"?"
-                } else {
-                    ""
-                };
+                let known = OTHER_TRANSPORTS.contains(&name.as_str());
+                let near = if known { "" } else { "; did you mean \"docker\"?" };
                 format!("transport {name:?} holds for no image of a registry{near}")
             })
             .collect();
@@ -175,13 +191,7 @@ fn never_matches(scope: &str) -> Option<String> {
     }
     let is_host = |text: &str| text.contains(['.', ':']) || text == "localhost";
     let Some((host, path)) = scope.split_once('/') else {
-        return if scope.contains('@') || !is_host(scope) {
-            let meant = Reference::parse_normalized(scope).map(|name| name.to_string());
-            let meant = meant.unwrap_or_else(|_| "the host".to_owned());
-            Some(format!("no image has it, because names are written out; did you mean {meant:?}?"))
-        } else {
-            None
-        };
+        return never_a_host(scope, is_host(scope));
     };
     if !is_host(host) {
         let meant = Reference::parse_normalized(scope).map(|name| name.to_string());
@@ -214,6 +224,19 @@ fn never_matches(scope: &str) -> Option<String> {
     None
 }
 
+/// The same of a scope without a path, which must be a host.
+fn never_a_host(scope: &str, looks_like_one: bool) -> Option<String> {
+    if scope == "index.docker.io" {
+        return Some("no image has it; write \"docker.io\"".to_owned());
+    }
+    if looks_like_one && Reference::parse_normalized(&format!("{scope}/x")).is_ok() {
+        return None;
+    }
+    let meant = Reference::parse_normalized(scope).map(|name| name.to_string());
+    let meant = meant.unwrap_or_else(|_| "the host".to_owned());
+    Some(format!("no image has it, because names are written out; did you mean {meant:?}?"))
+}
+
 /// What is odd about the requirements of a scope.
 fn doubts_of(scope: &str, list: &[Map<String, Value>]) -> Vec<String> {
     let mut doubts = Vec::new();
@@ -243,8 +266,51 @@ fn doubts_of(scope: &str, list: &[Map<String, Value>]) -> Vec<String> {
             );
         }
         doubts.extend(identity.and_then(|identity| useless_remap(scope, identity)));
+        doubts.extend(doubts_of_the_signer(requirement));
     }
     doubts
+}
+
+/// What is odd about who must have signed, and where the keys are.
+fn doubts_of_the_signer(requirement: &Map<String, Value>) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if kind_of(requirement) == "signedBaseLayer" {
+        doubts.push(
+            "\"signedBaseLayer\" is not implemented, as in containers/image: nothing is ever accepted"
+                .to_owned(),
+        );
+    }
+    let inner = |name: &str| requirement.get(name).and_then(Value::as_object);
+    for members in [Some(requirement), inner("fulcio"), inner("pki")].into_iter().flatten() {
+        for (name, value) in members.iter().filter(|(name, _)| name.ends_with("Path")) {
+            doubts.extend(value.as_str().and_then(|path| relative(name, path)));
+        }
+        for (name, value) in members.iter().filter(|(name, _)| name.ends_with("Paths")) {
+            let paths = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            doubts.extend(paths.filter_map(|path| relative(name, path)));
+        }
+    }
+    let fulcio = |name: &str| inner("fulcio")?.get(name)?.as_str();
+    for (name, has, example) in WRITTEN_OUT {
+        if let Some(text) = fulcio(name).filter(|text| !text.contains(has)) {
+            doubts.push(format!("{name:?} is compared whole, as {example:?}, not {text:?}"));
+        }
+    }
+    let pattern = fulcio("subjectRegex").map(|text| text.trim_matches(['^', '$']));
+    if pattern.is_some_and(|pattern| matches!(pattern, ".*" | ".+")) {
+        doubts.push("\"subjectRegex\" is met by anybody who can log in with the issuer".to_owned());
+    }
+    doubts
+}
+
+/// A path that means one file here and another one for the daemon.
+fn relative(name: &str, path: &str) -> Option<String> {
+    (!path.starts_with('/')).then(|| {
+        format!(
+            "{name:?} {path:?} is looked for below the directory that the program is started in, the \
+             daemon's being another one; write the whole path"
+        )
+    })
 }
 
 /// A prefix that no name in the scope begins with.
@@ -290,6 +356,9 @@ mod tests {
             ("*.q.io:5000", "without port"),
             ("*.q.io/a", "without port and path"),
             ("q.io/Shop", "illegal"),
+            ("busybox:latest", "\"docker.io/library/busybox:latest\""),
+            ("q.io:main", "names are written out"),
+            ("index.docker.io", "write \"docker.io\""),
         ] {
             let doubt = scope(written);
             assert!(doubt.contains(meant), "{written}: {doubt}");
@@ -327,6 +396,30 @@ mod tests {
                 {"type":"remapIdentity","prefix":"z.io","signedPrefix":"a.io"}}]"#,
                 "no name here begins with the prefix \"z.io\"",
             ),
+            (
+                r#"[{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}]"#,
+                "is not implemented",
+            ),
+            (
+                r#"[{"type":"signedBy","keyType":"GPGKeys","keyPaths":["/k","shop.gpg"]}]"#,
+                "\"keyPaths\" \"shop.gpg\" is looked for below",
+            ),
+            (
+                r#"[{"type":"sigstoreSigned","fulcio":{"trustedRootPath":"root.json"}}]"#,
+                "\"trustedRootPath\" \"root.json\" is looked for below",
+            ),
+            (
+                r#"[{"type":"sigstoreSigned","fulcio":{"sourceRef":"main"}}]"#,
+                "\"sourceRef\" is compared whole, as \"refs/heads/main\", not \"main\"",
+            ),
+            (
+                r#"[{"type":"sigstoreAttested","fulcio":{"oidcIssuer":"accounts.google.com"}}]"#,
+                "\"oidcIssuer\" is compared whole",
+            ),
+            (
+                r#"[{"type":"sigstoreSigned","fulcio":{"subjectRegex":"^.*$"}}]"#,
+                "anybody who can log in",
+            ),
         ] {
             let found = doubts(&format!(r#"{{"q.io":{requirements}}}"#)).join("\n");
             assert!(found.contains(words), "{requirements}: {found}");
@@ -340,6 +433,12 @@ mod tests {
         let found = Outline::of(text.as_bytes()).doubts().join("\n");
         assert!(found.contains("no scope names is accepted"), "{found}");
         assert!(found.contains("did you mean \"docker\"?"), "{found}");
+        // What containers-common brings for podman is no slip of the pen.
+        let stock = r#"{"default":[{"type":"reject"}],
+            "transports":{"docker-daemon":{"":[{"type":"insecureAcceptAnything"}]},"dockr":{}}}"#;
+        let found = Outline::of(stock.as_bytes()).doubts();
+        assert!(found[0].ends_with("no image of a registry"), "{found:?}");
+        assert!(found[1].contains("\"dockr\"") && found[1].contains("did you mean"), "{found:?}");
         let plain = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
         assert_eq!(Outline::of(plain.as_bytes()).doubts(), [""; 0]);
     }

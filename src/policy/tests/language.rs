@@ -151,6 +151,36 @@ fn a_malformed_policy_is_refused_with_its_place() {
     );
 }
 
+#[test]
+fn a_fault_is_told_in_the_words_of_the_file_and_on_one_line() {
+    let node = Node::new();
+    let signed = |member: &str| in_default(&format!(r#"{{"type":"sigstoreSigned",{member}}}"#));
+    for (text, words) in [
+        ("null".to_owned(), "document: invalid type: null, expected an object"),
+        ("[]".to_owned(), "document: invalid type: a list, expected an object"),
+        (in_default("\"reject\""), "default[0]: invalid type: a string, expected an object"),
+        (
+            signed(r#""keyPath":"/k","signedIdentity":"matchExact""#),
+            "signedIdentity: invalid type: a string, expected an object",
+        ),
+        (signed(r#""fulcio":1"#), "default[0].fulcio: invalid type: a number, expected an object"),
+        (
+            signed(r#""keyData":"!!!""#),
+            "default[0].keyData: not base64: Invalid symbol 33, offset 0",
+        ),
+        (
+            signed(
+                r#""fulcio":{"trustedRootPath":"/c","oidcIssuer":"https://i.example","subjectRegex":"(a"}"#,
+            ),
+            "subjectRegex cannot be used: unclosed group",
+        ),
+        (format!("\u{feff}{}", in_default(r#"{"type":"reject"}"#)), "byte order mark"),
+    ] {
+        let error = node.parse(&text).unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains('\n'), "{text}: {error}");
+    }
+}
+
 /// A policy with one requirement.
 fn in_default(requirement: &str) -> String {
     format!(r#"{{"default":[{requirement}]}}"#)
