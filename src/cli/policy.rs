@@ -14,7 +14,6 @@ use super::CliError;
 use super::output;
 use super::output::Form;
 use crate::config::Inputs;
-use crate::config::load;
 use crate::daemon::offline;
 use crate::failure::chain;
 use crate::judge;
@@ -73,6 +72,10 @@ pub(super) fn command() -> Command {
         );
     let show = Command::new("show")
         .about("Print the policy that holds, in words.")
+        .long_about(
+            "Print the policy that holds, in words.\n\nThe exit status is 0, or 2 if there is none \
+             that can be used: nothing can run then.",
+        )
         .arg(output::flag())
         .arg(
             Arg::new(NAMESPACE)
@@ -100,7 +103,8 @@ fn check(matches: &ArgMatches) -> Result<ExitCode, CliError> {
     let file = matches.get_one::<String>(FILE).cloned().unwrap_or_default();
     let images: Vec<&String> = matches.get_many(IMAGES).into_iter().flatten().collect();
     let mut shown = Shown { file: file.clone(), ..Shown::default() };
-    match judge::check(Path::new(&file))? {
+    let checked = judge::check(Path::new(&file));
+    match checked.map_err(|source| CliError::File { path: file.into(), source })? {
         Err(Mistakes { first, others }) => {
             shown.errors = std::iter::once(&first).chain(&others).map(place).collect();
         }
@@ -138,7 +142,7 @@ fn applying(policy: &Policy, outline: &Outline, image: &str) -> Result<Scope, Cl
 }
 
 fn show(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, CliError> {
-    let loaded = load(inputs)?;
+    let loaded = super::configured(inputs)?;
     let namespace = matches.get_one::<String>(NAMESPACE).map(String::as_str);
     let (policy, outline) = offline::judge(&loaded.config, None).outlined(namespace)?;
     let shown = Shown {
@@ -170,7 +174,7 @@ fn print(shown: &Shown, matches: &ArgMatches) -> Result<(), CliError> {
         lines.push(("scope", scope.clone()));
         lines.extend(requires.iter().map(|words| ("  requires", words.clone())));
     }
-    if lines.len() == 2 {
+    if shown.errors.is_empty() && lines.len() == 2 {
         lines.push(("found", "no mistake".to_owned()));
     }
     std::io::stdout().write_all(output::lines(&lines).as_bytes())?;

@@ -158,8 +158,27 @@ fn info(info: &Value) -> String {
             let _ = writeln!(out, "  {container}:{host}:{}", number("size"));
         }
     }
+    judged(&mut out, info);
     reloaded(&mut out, info.get("reload").filter(|reload| reload.is_object()));
     out
+}
+
+/// By which policy images are judged, which one is only tried, and what is odd about this node. An older
+/// daemon says nothing of it.
+fn judged(out: &mut String, info: &Value) {
+    line_of(out, "policy", info.get("policy"));
+    for (shown, name) in [("policy tried in a dry run", "policy_dry_run"), ("warning", "warnings")]
+    {
+        for value in info.get(name).and_then(Value::as_array).into_iter().flatten() {
+            line_of(out, shown, Some(value));
+        }
+    }
+}
+
+fn line_of(out: &mut String, name: &str, value: Option<&Value>) {
+    if value.is_some() {
+        line(out, name, value);
+    }
 }
 
 /// What came of the last time that the configuration was read again.

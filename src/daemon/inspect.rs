@@ -55,6 +55,12 @@ struct Info {
     storage_image: String,
     cgroup_driver: &'static str,
     default_id_mappings: IdMappings,
+    /// The policy of pods whose namespace has none of its own.
+    policy: PathBuf,
+    /// The policies that are tried in a dry run.
+    policy_dry_run: Vec<PathBuf>,
+    /// What an administrator should know.
+    warnings: Vec<String>,
     /// What came of the last reload of the configuration.
     reload: Option<Reload>,
 }
@@ -105,6 +111,9 @@ pub(super) fn routes(config: &Config, text: Arc<Current<String>>, parts: &Parts)
         storage_image: String::new(),
         cgroup_driver: driver,
         default_id_mappings: IdMappings { uids: [SAME], gids: [SAME] },
+        policy: PathBuf::new(),
+        policy_dry_run: Vec::new(),
+        warnings: Vec::new(),
         reload: None,
     };
     let bare = parts.store.root().join("crioxide").join("bare");
@@ -129,8 +138,14 @@ pub(super) fn routes(config: &Config, text: Arc<Current<String>>, parts: &Parts)
 }
 
 async fn info_of(State(inspect): State<Arc<Inspect>>) -> Response {
-    let reload = inspect.node.now().reload.clone();
-    json(&Info { reload, ..inspect.info.clone() })
+    let node = inspect.node.now();
+    json(&Info {
+        policy: node.policy.clone(),
+        policy_dry_run: node.dry_run.clone(),
+        warnings: node.warnings.clone(),
+        reload: node.reload.clone(),
+        ..inspect.info.clone()
+    })
 }
 
 async fn config_of(State(inspect): State<Arc<Inspect>>) -> Response {

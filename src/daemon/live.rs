@@ -158,13 +158,24 @@ fn look_at_policy(policies: &judge::Settings) -> Vec<String> {
             found
         }
     };
+    for directory in policies.namespaces.iter().chain(&policies.dry_run_namespaces) {
+        warnings.extend(judge::look_at_namespaces(directory));
+    }
     for place in policies.dry_run.iter().chain(&policies.dry_run_namespaces) {
         warnings.push(format!(
             "the policy {} is tried in a dry run: what it would refuse is recorded, and runs",
             place.display()
         ));
     }
-    warnings.extend(judge.dry_run(None).and_then(Result::err).map(|error| chain(&error)));
+    match judge.dry_run(None) {
+        Some(Err(error)) => warnings.push(chain(&error)),
+        Some(Ok(tried)) => {
+            let path = tried.path().display();
+            warnings
+                .extend(tried.faults().iter().map(|fault| format!("the policy {path}: {fault}")));
+        }
+        None => {}
+    }
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

@@ -1,5 +1,6 @@
 //! Why there is no verdict, or a bad one.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use crate::audit::AuditError;
@@ -18,10 +19,18 @@ pub enum JudgeError {
     /// The policy says no.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// The policy cannot be asked: nothing may run.
+    /// There is no policy: nothing may run.
     #[error(
         "no image can be allowed: the policy {path} cannot be read; create it, or set signature_policy"
     )]
+    Missing {
+        /// The policy file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The policy cannot be asked: nothing may run.
+    #[error("no image can be allowed: the policy {path} cannot be read")]
     Unreadable {
         /// The policy file.
         path: PathBuf,
@@ -69,12 +78,21 @@ pub enum JudgeError {
 }
 
 impl JudgeError {
+    /// The policy file cannot be read.
+    pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing { path, source },
+            _ => Self::Unreadable { path, source },
+        }
+    }
+
     /// What came of the question, in one word, for records and counters.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
             Self::Refused(_) => "refused",
-            Self::Unreadable { .. } | Self::Policy(_) => "policy_unusable",
+            Self::Missing { .. } | Self::Unreadable { .. } | Self::Policy(_) => "policy_unusable",
             Self::Namespace(_) => "namespace_invalid",
             Self::Unnamed(_) => "unnamed",
             Self::Kept { .. } | Self::Shared { .. } | Self::Damaged { .. } => "evidence_unreadable",
@@ -87,6 +105,7 @@ impl Classify for JudgeError {
     fn kind(&self) -> Kind {
         match self {
             Self::Refused(_)
+            | Self::Missing { .. }
             | Self::Unreadable { .. }
             | Self::Policy(_)
             | Self::Unnamed(_)

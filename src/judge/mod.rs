@@ -17,8 +17,10 @@ mod case;
 mod error;
 mod finder;
 mod kept;
+mod namespaces;
 mod shared;
 
+use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ pub use crate::judge::kept::kept_if_any;
 pub use crate::judge::kept::kept_or_none;
 pub use crate::judge::kept::own_item;
 pub use crate::judge::kept::read as read_kept;
+pub use crate::judge::namespaces::look as look_at_namespaces;
 pub use crate::judge::shared::SharedError;
 
 use crate::audit::Audit;
@@ -153,7 +156,7 @@ impl Judge {
     ///
     /// # Errors
     ///
-    /// [`JudgeError::Unreadable`], [`JudgeError::Policy`] and [`JudgeError::Namespace`].
+    /// [`JudgeError::Missing`], [`JudgeError::Unreadable`], [`JudgeError::Policy`] and [`JudgeError::Namespace`].
     pub fn policy(&self, namespace: Option<&str>) -> Result<Policy, JudgeError> {
         Ok(self.inner.policy(namespace)?.policy)
     }
@@ -196,8 +199,7 @@ impl Inner {
                 return Ok(loaded);
             }
         }
-        let source = ErrorKind::NotFound.into();
-        Err(JudgeError::Unreadable { path: global.clone(), source })
+        Err(JudgeError::unreadable(global, ErrorKind::NotFound.into()))
     }
 
     /// The namespace's own policy to come; without one, the node's, where the node's holds now.
@@ -221,8 +223,7 @@ impl Inner {
             return None;
         }
         let path = dry_run.as_ref()?;
-        let missing =
-            || JudgeError::Unreadable { path: path.clone(), source: ErrorKind::NotFound.into() };
+        let missing = || JudgeError::unreadable(path, ErrorKind::NotFound.into());
         Some(load(path, true).and_then(|loaded| loaded.ok_or_else(missing)))
     }
 }
@@ -232,11 +233,10 @@ impl Inner {
 ///
 /// # Errors
 ///
-/// [`JudgeError::Unreadable`].
-pub fn check(path: &Path) -> Result<Result<(Policy, Outline), Mistakes>, JudgeError> {
+/// What the kernel says of a file that cannot be read.
+pub fn check(path: &Path) -> io::Result<Result<(Policy, Outline), Mistakes>> {
     let read = |path: &Path| files::read(path, FILE_LIMIT, Links::Follow);
-    let bytes =
-        read(path).map_err(|source| JudgeError::Unreadable { path: path.to_owned(), source })?;
+    let bytes = read(path)?;
     let policy = Policy::check(path, &bytes, &read);
     Ok(policy.map(|policy| (policy, Outline::of(&bytes))))
 }
@@ -249,7 +249,7 @@ fn load(path: &Path, must_exist: bool) -> Result<Option<Loaded>, JudgeError> {
         Err(error) if error.kind() == ErrorKind::NotFound && !must_exist && !path.is_symlink() => {
             Ok(None)
         }
-        Err(source) => Err(JudgeError::Unreadable { path: path.to_owned(), source }),
+        Err(source) => Err(JudgeError::unreadable(path, source)),
     }
 }
 

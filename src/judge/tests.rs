@@ -151,15 +151,49 @@ fn a_policy_that_cannot_be_read_is_a_refusal_on_record() {
     assert!(matches!(node.ask("shop"), Err(JudgeError::Policy(_))));
     assert!(node.ask("../shop").is_err());
     std::fs::remove_file(node.directory.path().join("now.json")).unwrap();
-    assert!(matches!(node.ask("shop"), Err(JudgeError::Unreadable { .. })));
+    let missing = node.ask("shop").unwrap_err();
+    assert!(missing.to_string().ends_with("create it, or set signature_policy"), "{missing}");
+    // What is there and cannot be read is not to be created.
+    std::fs::create_dir(node.directory.path().join("now.json")).unwrap();
+    let unreadable = node.ask("shop").unwrap_err();
+    assert!(matches!(unreadable, JudgeError::Unreadable { .. }), "{unreadable}");
+    assert!(unreadable.to_string().ends_with("cannot be read"), "{unreadable}");
     assert_eq!(
         node.records(),
         [
             "enforce undecided policy_unusable ",
             "enforce undecided namespace_invalid ",
             "enforce undecided policy_unusable ",
+            "enforce undecided policy_unusable ",
         ]
     );
+}
+
+#[test]
+fn policies_of_namespaces_are_looked_at_before_their_pods_fail() {
+    let node = Node::new(false);
+    assert_eq!(look_at_namespaces(&node.directory.path().join("nowhere")), [""; 0]);
+    let directory = node.directory.path().join("now");
+    let key = json!({"default": [{"type": "sigstoreSigned", "keyPath": "/nowhere/key.pub"}]});
+    node.write("now/good.json", &reject());
+    node.write("now/broken.json", &json!({"defualt": []}));
+    node.write("now/keyless.json", &key);
+    for never in ["Shop.json", "kube_system.json", "shop.JSON"] {
+        node.write(&format!("now/{never}"), &reject());
+    }
+    node.write("now/good.json.bak", &json!({}));
+    let found = look_at_namespaces(&directory);
+    assert_eq!(found.len(), 5, "{found:?}");
+    for (file, words) in [
+        ("broken.json", "unknown field `defualt`"),
+        ("keyless.json", "/nowhere/key.pub cannot be used"),
+        ("Shop.json", "never asked"),
+        ("kube_system.json", "never asked"),
+        ("shop.JSON", "never asked"),
+    ] {
+        let about = |line: &&String| line.contains(file) && line.contains(words);
+        assert_eq!(found.iter().filter(about).count(), 1, "{file}: {found:?}");
+    }
 }
 
 #[test]

@@ -42,7 +42,9 @@ pub fn candidates(
     Ok(own.into_iter().chain([global.to_owned()]).collect())
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether a text can be the name of a namespace: a DNS label.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends = text.bytes().next().zip(text.bytes().last());
     text.len() <= 63
