@@ -14,7 +14,6 @@ use super::CliError;
 use super::output;
 use super::output::Form;
 use crate::config::Inputs;
-use crate::config::load;
 use crate::daemon::offline;
 use crate::judge;
 use crate::oci::digest::Digest;
@@ -46,7 +45,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<(), CliError> {
-    let loaded = load(inputs)?;
+    let loaded = super::configured(inputs)?;
     let wanted = matches.get_one::<String>(IMAGE).cloned().unwrap_or_default();
     let (store, artifacts, catalog) = offline::images(&loaded.config)?;
     let image = catalog.find(&wanted)?.ok_or_else(|| CliError::NoImage(wanted.clone()))?;

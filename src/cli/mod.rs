@@ -23,6 +23,10 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use clap::error::ErrorKind;
 
+use crate::config::Inputs;
+use crate::config::Loaded;
+use crate::config::Warning;
+use crate::config::load;
 use crate::failure::chain;
 
 /// Commands of CRI-O that are not built yet.
@@ -153,6 +157,18 @@ fn dispatch(matches: &ArgMatches) -> Result<ExitCode, CliError> {
         Some((name, _)) => return Err(CliError::NotSupported(name.to_owned())),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration, for a command that only asks something. A key that nobody knows is named: what it
+/// was to set, such as the policy, is another one than its author thinks.
+fn configured(inputs: &Inputs) -> Result<Loaded, CliError> {
+    let loaded = load(inputs)?;
+    for warning in &loaded.warnings {
+        if matches!(warning, Warning::UnknownKey { .. }) {
+            complain(&warning.to_string());
+        }
+    }
+    Ok(loaded)
 }
 
 /// Says what is wrong: in the log if there is one.

@@ -18,7 +18,6 @@ use super::bundle;
 use super::output;
 use super::output::Form;
 use crate::config::Inputs;
-use crate::config::load;
 use crate::daemon::offline;
 use crate::failure::chain;
 use crate::image::Credentials;
@@ -101,7 +100,7 @@ pub(super) fn run(inputs: &Inputs, matches: &ArgMatches) -> Result<ExitCode, Cli
             _ => Err(CliError::OneArtifact),
         };
     }
-    let loaded = load(inputs)?;
+    let loaded = super::configured(inputs)?;
     let policy = matches.get_one::<String>(POLICY).map(PathBuf::from);
     let namespace = matches.get_one::<String>(NAMESPACE).filter(|name| !name.is_empty());
     if let (Some(path), None) = (policy.as_ref().filter(|path| path.is_dir()), namespace) {

@@ -298,6 +298,16 @@ fn a_policy_that_is_tried_refuses_nothing_and_says_what_it_would() {
         let request = api::StatusRequest { verbose: true };
         let info = client.runtime.status(request).await.unwrap().into_inner().info;
         assert!(info["config"].contains("next.json"), "{info:?}");
+        let socket = scene.daemon.path("crio.sock").display().to_string();
+        let status = text_of(&scene.daemon.crio(&["status", "--socket", &socket, "info"]));
+        let [now, next] = ["policy.json", "next.json"].map(|name| scene.daemon.path(name));
+        for line in [
+            format!("policy: {}\n", now.display()),
+            format!("policy tried in a dry run: {}\n", next.display()),
+            format!("warning: the policy {} accepts any image by default", now.display()),
+        ] {
+            assert!(status.contains(&line), "{line} in\n{status}");
+        }
         let socket = std::os::unix::net::UnixStream::connect(scene.daemon.path("metrics.sock"));
         let metrics = events::scrape(socket.unwrap());
         for line in [
@@ -378,6 +388,9 @@ fn a_policy_is_checked_before_it_is_put_in_place() {
     {
         assert!(text.contains(words), "{words} in {text}");
     }
+    daemon.write("draft.json", "{\"default\": [{\"type\": \"rejekt\"}]}");
+    let text = text_of(&daemon.crio(&["policy", "check", &file]));
+    assert!(text.contains("mistake:") && !text.contains("no mistake"), "one alone: {text}");
     let policy = only(&json!({
         "https://q.io": [{"type": "reject"}],
         "q.io/a": [{"type": "sigstoreSigned", "keyPath": "/nowhere/key.pub",
@@ -397,12 +410,20 @@ fn a_policy_is_checked_before_it_is_put_in_place() {
         (&"q.io/a".into(), &"default".into())
     );
     assert_eq!(found["images"][1]["image"], "docker.io/library/busybox:latest");
-    assert_eq!(daemon.crio(&["policy", "check", "/nowhere"]).status.code(), Some(2));
+    for (file, words) in [("/nowhere", "cannot read /nowhere"), ("/", "not a regular file")] {
+        let checked = daemon.crio(&["policy", "check", file]);
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(checked.status.code() == Some(2) && said.contains(words), "{file}: {said}");
+    }
 
     daemon.namespace_policy("shop", &policy);
     let shown = text_of(&daemon.crio(&["policy", "show", "--namespace", "shop"]));
     assert!(shown.contains("shop.json") && shown.contains("a sigstore signature"), "{shown}");
-    let shown = text_of(&daemon.crio(&["policy", "show"]));
+    daemon.config("[crio.image]\nsignature_polcy = \"/etc/crio/strict.json\"\n");
+    let output = daemon.crio(&["policy", "show"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("is it crio.image.signature_policy?"), "{said}");
+    let shown = text_of(&output);
     assert!(shown.contains("policy.json") && shown.contains("anything is accepted"), "{shown}");
 }
 
