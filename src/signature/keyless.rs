@@ -2,8 +2,9 @@
 //!
 //! The mathematics are `sigstore-verify`'s: the time (a log's promise, or a time stamp), the
 //! certificate's chain at that time and its entry in a CT log, the signature, and that a log has
-//! an entry about this very signature. Cosign's older form, annotations beside a payload, is put
-//! into the form of a bundle v0.1 first, so that both are proven by one code.
+//! an entry about this very signature. A trusted root without logs demands none, and then there
+//! must be a time stamp: so attests GitHub for private repositories. Cosign's older form,
+//! annotations beside a payload, is put into that of a bundle first, so that both are proven by one code.
 //!
 //! What that crate leaves to us: what a bundle's statement says (`statement`), that no entry
 //! stands unproven beside a proven one, and who may have signed (`policy`).
@@ -48,7 +49,7 @@ pub fn verify_signature(
     signature: &SimpleSigning,
     trust: &Trust,
 ) -> Result<(Payload, Proven), SignatureError> {
-    let bundle = as_bundle(signature)?;
+    let bundle = as_bundle(signature, trust)?;
     let proven = verify(&bundle, signature.payload.as_slice().into(), trust)?;
     Ok((Payload::parse(&signature.payload, Kind::Cosign)?, proven))
 }
@@ -90,9 +91,14 @@ fn verify(
     let certificate = Certificate::parse(der.as_bytes())?;
     certificate::key(der.as_bytes())?.known().map_err(certificate::unfit)?;
     let bundle = transparency::bounded(bundle, trust).map_err(SignatureError::Log)?;
+    if !trust.demands_log() && transparency::stamps_of(&bundle) == 0 {
+        let why = "the trusted root has no log, and no time stamp is there";
+        return Err(SignatureError::Time(why.to_owned()));
+    }
     let result = trust.verifier.verify(artifact, &bundle, &trust.policy).map_err(refused)?;
     // What the crate promises, and everything here stands on.
-    let whole = result.certificate_verified() && result.tlog_verified();
+    let seen = result.tlog_verified() || !trust.demands_log();
+    let whole = result.certificate_verified() && seen && !result.verified_timestamps().is_empty();
     if !whole || (trust.certificates_logged && !result.sct_verified()) {
         return Err(SignatureError::Untrue("it was not verified as a whole".to_owned()));
     }
@@ -103,10 +109,11 @@ fn verify(
     Ok(Proven { certificate, logged: Logged { entries, times, stamps } })
 }
 
-/// A signature of cosign v2 in the form of a bundle v0.1: nothing is added, nothing judged.
-fn as_bundle(signature: &SimpleSigning) -> Result<Parsed, SignatureError> {
+/// A signature of cosign v2 in the form of a bundle v0.1, or v0.2 if it needs no log's promise: nothing is
+/// added, nothing judged.
+fn as_bundle(signature: &SimpleSigning, trust: &Trust) -> Result<Parsed, SignatureError> {
     let signed = BASE64.encode(signature.signature()?);
-    let set = signature.annotation(sigstore::SET)?;
+    let set = trust.demands_log().then(|| signature.annotation(sigstore::SET)).transpose()?;
     let leaf = certificate::one(signature.annotation(sigstore::CERTIFICATE)?)?;
     let chain = match signature.annotations.get(sigstore::CHAIN) {
         Some(chain) => certificate::several(chain.as_bytes())?,
@@ -116,14 +123,16 @@ fn as_bundle(signature: &SimpleSigning) -> Result<Parsed, SignatureError> {
         .chain(chain)
         .map(|der| json!({ "rawBytes": DerCertificate::from_bytes(&der) }))
         .collect();
-    let entry = transparency::set_as_entry(set.as_bytes()).map_err(SignatureError::Log)?;
+    let version = if set.is_some() { "0.1" } else { "0.2" };
+    let entry = set.map(|set| transparency::set_as_entry(set.as_bytes())).transpose();
+    let entries: Vec<_> = entry.map_err(SignatureError::Log)?.into_iter().collect();
     let stamps: Vec<_> =
         signature.stamp()?.into_iter().map(|token| json!({ "signedTimestamp": token })).collect();
     let bundle = json!({
-        "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
+        "mediaType": format!("application/vnd.dev.sigstore.bundle+json;version={version}"),
         "verificationMaterial": {
             "x509CertificateChain": { "certificates": chain },
-            "tlogEntries": [entry],
+            "tlogEntries": entries,
             "timestampVerificationData": { "rfc3161Timestamps": stamps },
         },
         "messageSignature": { "signature": signed },

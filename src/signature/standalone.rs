@@ -1,6 +1,6 @@
 //! A sigstore bundle by itself: about any artifact, by whoever is asked for, under a trusted root.
 //!
-//! It needs a transparency log, as the root has it. No policy and no image is involved: nothing that
+//! It needs a transparency log if the root has one, and else a time stamp; by a key, a log. No policy and no image is involved: nothing that
 //! runs is judged here.
 
 use std::fmt;
@@ -20,6 +20,7 @@ use crate::oci::digest::Algorithm;
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
 use crate::signature::key::PublicKey;
+use crate::signature::trust;
 
 /// What the bundle must be about.
 pub enum Artifact {
@@ -100,14 +101,16 @@ pub fn verify(
     signer: &Signer,
 ) -> Result<Proven, StandaloneError> {
     let root: TrustedRoot = strict_json::parse(root).map_err(StandaloneError::Root)?;
-    let bundle: Bundle = strict_json::parse(bundle).map_err(StandaloneError::Bundle)?;
+    let mut bundle: Bundle = strict_json::parse(bundle).map_err(StandaloneError::Bundle)?;
+    if root.tlogs.is_empty() {
+        // They prove nothing.
+        bundle.verification_material.tlog_entries.clear();
+    }
     let verifier = Verifier::new(&root).map_err(StandaloneError::Unusable)?;
     let policy: Box<dyn Policy> = match signer {
         Signer::Key(key) => Box::new(PublicKeyVerificationPolicy::new(key.spki().clone())),
         Signer::Identity { identity, issuer } => {
-            let policy = VerificationPolicy::new(identity, issuer);
-            // Where the root has no CT log, certificates are in none.
-            Box::new(if root.ctlogs.is_empty() { policy.skip_sct() } else { policy })
+            Box::new(trust::demands(&root, VerificationPolicy::new(identity, issuer)))
         }
     };
     let result = match artifact {
@@ -142,6 +145,10 @@ fn proven(found: &VerificationResult, log_indexes: Vec<i64>) -> Proven {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::fulcio::Fulcio;
+    use crate::signature::fulcio::Order;
+    use crate::signature::fulcio::Tsa;
+    use crate::signature::keys::Log;
 
     const ROOT: &[u8] = include_bytes!("../../policy/trust/sigstore-public-good.json");
     const KEYLESS: &[u8] = include_bytes!("../../tests/data/signature/standalone/keyless.json");
@@ -195,5 +202,24 @@ mod tests {
             verify(b"{}", ROOT, digest(DIGEST), &key()),
             Err(StandaloneError::Bundle(_))
         ));
+    }
+
+    #[test]
+    fn a_bundle_that_is_stamped_holds_under_a_root_without_logs() {
+        let (fulcio, tsa, log) = (Fulcio::make(), Tsa::make(), Log::default());
+        let leaf = fulcio.issue(&Order::email("dev@shop.example"));
+        let bytes = crate::signature::keys::statement("https://tests.example/v1", DIGEST);
+        let stamped = leaf.stamped_bundle(&bytes, &log, &tsa, Log::TIME);
+        let judge = |bundle: &serde_json::Value, issuer: &str| {
+            let root = fulcio.trusted_root(&[], Some(&tsa)).to_string();
+            let signer = by("dev@shop.example", issuer);
+            verify(bundle.to_string().as_bytes(), root.as_bytes(), digest(DIGEST), &signer)
+        };
+        let found = judge(&stamped, "https://login.example").unwrap();
+        assert_eq!((found.times.len(), found.log_indexes.len()), (1, 0));
+        judge(&stamped, "https://accounts.example").unwrap_err();
+        // The time of a log that nobody trusts is none.
+        let logged = leaf.logged_bundle(&bytes, &log, Log::TIME);
+        judge(&logged, "https://login.example").unwrap_err();
     }
 }

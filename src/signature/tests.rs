@@ -11,6 +11,7 @@ use crate::signature::bundle::Bundle;
 use crate::signature::error::LogFault;
 use crate::signature::key::KeyError;
 use crate::signature::key::PublicKey;
+use crate::signature::keyless;
 use crate::signature::keys;
 use crate::signature::keys::Key;
 use crate::signature::keys::Log;
@@ -392,4 +393,20 @@ fn whole(
     let proven = bundle.verify(keys, logs)?;
     bundle.says(crate::signature::statement::SIGN, |found| (found == digest).then_some(()))?;
     Ok(proven)
+}
+
+#[test]
+fn what_github_attests_without_a_log_is_proven_by_its_time_stamp() {
+    let trust = Trust::from_json(&read(&golden("github/trusted_root.json"))).unwrap();
+    let bundle = Bundle::parse(&read(&golden("github/bundle.json"))).unwrap();
+    let proven = keyless::verify_bundle(&bundle, &trust, &|_| Ok(())).unwrap();
+    assert!(proven.logged.entries.is_empty());
+    assert!(proven.logged.times.is_empty());
+    assert_eq!(proven.logged.stamps, [1_772_445_135]);
+    assert_eq!(proven.certificate.uris, ["https://dotcom.releases.github.com"]);
+    // The public services do not vouch for it.
+    let public = include_bytes!("../../policy/trust/sigstore-public-good.json");
+    let trust = Trust::from_json(public).unwrap();
+    let error = keyless::verify_bundle(&bundle, &trust, &|_| Ok(())).unwrap_err();
+    assert!(matches!(error, SignatureError::Chain(_)), "{error}");
 }

@@ -212,15 +212,21 @@ pub fn verify_bundle(
     Ok(Logged { entries: places(&bundle, trust), times, stamps })
 }
 
-/// A bundle with log entries of which each is one that can be proven. The time stamps are taken out
-/// where no time stamper is trusted: they prove nothing then.
+/// A bundle with log entries of which each is one that can be proven. Entries are taken out where no log
+/// is trusted, and time stamps where no time stamper is: they prove nothing then.
 pub(super) fn bounded(bundle: &Bundle, trust: &Trust) -> Result<Bundle, LogFault> {
+    let mut bundle = bundle.clone();
+    if !trust.demands_log() {
+        bundle.verification_material.tlog_entries.clear();
+    }
+    if !trust.stamps {
+        bundle.verification_material.timestamp_verification_data = Default::default();
+    }
     let entries = &bundle.verification_material.tlog_entries;
-    if entries.is_empty() {
+    if entries.is_empty() && trust.demands_log() {
         return Err(LogFault::NoEntry);
     }
-    let stamps = if trust.stamps { stamps_of(bundle) } else { 0 };
-    if entries.len() > MOST || stamps > MOST {
+    if entries.len() > MOST || stamps_of(&bundle) > MOST {
         return Err(LogFault::TooMany);
     }
     // `sigstore-verify` proves what is there, and an entry without any proof passes by.
@@ -229,10 +235,6 @@ pub(super) fn bounded(bundle: &Bundle, trust: &Trust) -> Result<Bundle, LogFault
     };
     if !entries.iter().all(proven) {
         return Err(LogFault::Unproven);
-    }
-    let mut bundle = bundle.clone();
-    if !trust.stamps {
-        bundle.verification_material.timestamp_verification_data = Default::default();
     }
     Ok(bundle)
 }

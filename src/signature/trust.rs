@@ -72,7 +72,7 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`TrustError`] when it is none, or has no authority or no log.
+    /// [`TrustError`] when it is none, or has no authority, or neither a log nor a time stamper.
     pub fn from_json(bytes: &[u8]) -> Result<Self, TrustError> {
         let (root, logs) = read(bytes)?;
         if root.certificate_authorities.is_empty() {
@@ -88,6 +88,9 @@ impl Trust {
     /// [`TrustError`] when it is none, or has no log.
     pub fn logs_from_json(bytes: &[u8]) -> Result<Self, TrustError> {
         let (root, logs) = read(bytes)?;
+        if logs.is_empty() {
+            return Err(TrustError::Without("transparency log"));
+        }
         Self::new(&root, logs)
     }
 
@@ -133,14 +136,11 @@ impl Trust {
     }
 
     fn new(root: &TrustedRoot, logs: Vec<Log>) -> Result<Self, TrustError> {
-        if root.tlogs.is_empty() {
-            return Err(TrustError::Without("transparency log"));
+        if root.tlogs.is_empty() && root.timestamp_authorities.is_empty() {
+            return Err(TrustError::Without("transparency log and no time stamper"));
         }
         // Who signed is for the caller to judge: this proves only that it was signed as it says.
-        let mut policy = VerificationPolicy::any_identity();
-        if root.ctlogs.is_empty() {
-            policy = policy.skip_sct();
-        }
+        let policy = demands(root, VerificationPolicy::any_identity());
         let verifier = Verifier::new(root).map_err(TrustError::Unusable)?;
         let authorities =
             root.certificate_authorities.iter().flat_map(|of| &of.cert_chain.certificates);
@@ -154,6 +154,11 @@ impl Trust {
             certificates_logged: !root.ctlogs.is_empty(),
             logs,
         })
+    }
+
+    /// Whether a signature must be in a log: else a time stamp is what says when it was made.
+    pub(super) fn demands_log(&self) -> bool {
+        !self.logs.is_empty()
     }
 
     /// The name of the log with this ID, if it is one of these.
@@ -171,6 +176,18 @@ impl Trust {
         };
         self.logs.iter().find(holds).map(|log| log.name.as_str())
     }
+}
+
+/// What must hold of a signature with a certificate under a trusted root: what the root has no log for is not
+/// in one. GitHub's, for private repositories, has neither transparency logs nor CT logs.
+pub(super) fn demands(root: &TrustedRoot, mut policy: VerificationPolicy) -> VerificationPolicy {
+    if root.tlogs.is_empty() {
+        policy = policy.skip_tlog_unsafe();
+    }
+    if root.ctlogs.is_empty() {
+        policy = policy.skip_sct();
+    }
+    policy
 }
 
 /// Reads a trusted root and its logs.

@@ -7,6 +7,7 @@ mod kubernetes;
 mod logs;
 mod pki;
 mod proofs;
+mod unlogged;
 mod who;
 
 use std::cell::RefCell;
@@ -330,8 +331,11 @@ fn an_authority_that_cannot_be_used_refuses_everything_and_is_a_fault() {
         refused(node.judge(&requirement, &signed), expected);
         assert_eq!(node.parse(&requirement).unwrap().faults().len(), 1);
     }
-    node.root(|root| root["tlogs"] = json!([]));
-    refused(node.judge(&by_dev(), &signed), "it names no transparency log");
+    node.root(|root| {
+        root["tlogs"] = json!([]);
+        root["timestampAuthorities"] = json!([]);
+    });
+    refused(node.judge(&by_dev(), &signed), "it names no transparency log and no time stamper");
     node.root(|root| root["certificateAuthorities"] = json!([]));
     refused(node.judge(&by_dev(), &signed), "it names no certificate authority");
 }
