@@ -140,7 +140,9 @@ impl Parts {
         let names = self.names_to_judge(choice, info).inspect_err(|error| {
             case.give_up(None, "other_image", &error.to_string());
         })?;
-        let manifests = self.catalog.manifests(info)?;
+        let manifests = self.catalog.manifests(info).inspect_err(|error| {
+            case.give_up(None, "evidence_unreadable", &chain(error));
+        })?;
         let mut subjects = Vec::new();
         for reference in &names {
             let pinned = reference.digest().filter(|digest| manifests.contains(digest));
@@ -196,7 +198,7 @@ impl Parts {
             case.give_up(subjects.first(), cause, &why);
             return Err(error);
         }
-        Ok(case.decide(&free, Err(&why))?)
+        Ok(case.decide(&free, Err((cause, &why)))?)
     }
 
     /// The evidence that was kept with an image or artifact.

@@ -117,7 +117,7 @@ impl Verifier {
                 }
                 // Only a policy that is tried wants it.
                 Err(error) => {
-                    let verdict = case.decide(&[subject], Err(&chain(&error)))?;
+                    let verdict = case.decide(&[subject], Err((cause(&error), &chain(&error))))?;
                     (Evidence::default(), verdict)
                 }
             };

@@ -75,12 +75,13 @@ impl Case {
         // It is refused as it is, on record or not; that it is not is logged.
         let _ = self.account(answer.about(subject).by(&self.enforced.policy));
         if let Some(subject) = subject {
-            self.try_out(std::slice::from_ref(subject), Err(why));
+            self.try_out(std::slice::from_ref(subject), Err((cause, why)));
         }
     }
 
     /// The verdict that allows one of the subjects, or the refusal of the first. It is on record.
-    /// `evidence` may be why it could not be found, where nothing that decides needs it. Blocks.
+    /// `evidence` may be why it could not be found, in a word and in words, where nothing that decides
+    /// needs it. Blocks.
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl Case {
     pub fn decide(
         &self,
         subjects: &[Subject<'_>],
-        evidence: Result<&Evidence, &str>,
+        evidence: Result<&Evidence, (&'static str, &str)>,
     ) -> Result<Verdict, JudgeError> {
         self.try_out(subjects, evidence);
         let none = Evidence::default();
@@ -108,7 +109,7 @@ impl Case {
     }
 
     /// Asks the policy that is tried, and records what it says.
-    fn try_out(&self, subjects: &[Subject<'_>], evidence: Result<&Evidence, &str>) {
+    fn try_out(&self, subjects: &[Subject<'_>], evidence: Result<&Evidence, (&'static str, &str)>) {
         let loaded = match &self.dry_run {
             None => return,
             Some(Ok(loaded)) => loaded,
@@ -122,8 +123,8 @@ impl Case {
         let needed = subjects.iter().any(|of| loaded.policy.needs_evidence(of.reference));
         let evidence = match evidence {
             Ok(evidence) => evidence,
-            Err(why) if needed => {
-                let answer = Answer::unknown(Mode::DryRun, "lookup_failed", why.to_owned());
+            Err((cause, why)) if needed => {
+                let answer = Answer::unknown(Mode::DryRun, cause, why.to_owned());
                 let _ = self.account(answer.about(subjects.first()).by(&loaded.policy));
                 return;
             }

@@ -1,6 +1,7 @@
 //! The policies of namespaces, all at once: a mistake in one is told before its pods fail, and a file that
 //! is no namespace's before somebody relies on it.
 
+use std::error::Error;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -45,7 +46,11 @@ fn look_at(path: &Path) -> Vec<String> {
         )];
     }
     match load(path, true) {
-        Err(error) => vec![chain(&error)],
+        // Not in the words of a refusal: for the rest of the node nothing is wrong.
+        Err(error) => {
+            let why = error.source().map_or_else(|| chain(&error), chain);
+            vec![format!("the policy {shown} cannot be used: {why}")]
+        }
         Ok(loaded) => {
             let faults = loaded.map(|loaded| loaded.policy.faults()).unwrap_or_default();
             faults.iter().map(|fault| format!("the policy {shown}: {fault}")).collect()

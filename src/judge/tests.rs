@@ -185,7 +185,7 @@ fn policies_of_namespaces_are_looked_at_before_their_pods_fail() {
     let found = look_at_namespaces(&directory);
     assert_eq!(found.len(), 5, "{found:?}");
     for (file, words) in [
-        ("broken.json", "unknown field `defualt`"),
+        ("broken.json", "cannot be used: policy "),
         ("keyless.json", "/nowhere/key.pub cannot be used"),
         ("Shop.json", "never asked"),
         ("kube_system.json", "never asked"),
@@ -194,6 +194,30 @@ fn policies_of_namespaces_are_looked_at_before_their_pods_fail() {
         let about = |line: &&String| line.contains(file) && line.contains(words);
         assert_eq!(found.iter().filter(about).count(), 1, "{file}: {found:?}");
     }
+}
+
+#[test]
+fn a_trial_tells_damage_from_a_registry_that_does_not_answer() {
+    let node = Node::new(true);
+    let signed = json!({"default": [{"type": "sigstoreSigned", "keyPath": "/nowhere/key.pub"}]});
+    node.write("next.json", &signed);
+    let about =
+        About { event: Event::Create, pod: None, container: None, image: "x".into(), id: None };
+    let case = node.judge.open(about).unwrap();
+    let reference: Reference = "q.io/a:1".parse().unwrap();
+    let manifest_digest = &Digest::sha256(b"manifest");
+    let subject = Subject { reference: &reference, manifest_digest };
+    case.give_up(Some(&subject), "evidence_unreadable", "it is damaged");
+    case.decide(&[subject], Err(("lookup_failed", "no answer"))).unwrap();
+    assert_eq!(
+        node.records(),
+        [
+            "enforce undecided evidence_unreadable now.json",
+            "dry-run undecided evidence_unreadable next.json",
+            "dry-run undecided lookup_failed next.json",
+            "enforce allowed unchecked now.json",
+        ]
+    );
 }
 
 #[test]
