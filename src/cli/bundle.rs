@@ -2,6 +2,8 @@
 //! policy is involved.
 
 use std::fs::File;
+use std::io::Error;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,11 +50,11 @@ pub(super) fn flags() -> [Arg; 5] {
     let file = |name: &'static str| Arg::new(name).long(name).value_name("FILE").requires(BUNDLE);
     let text = |name: &'static str| Arg::new(name).long(name).value_name("TEXT").requires(BUNDLE);
     [
-        Arg::new(BUNDLE)
-            .long(BUNDLE)
-            .value_name("FILE")
-            .requires(ROOT)
-            .help("Judge this sigstore bundle instead; then IMAGE is a file or a sha256 digest."),
+        Arg::new(BUNDLE).long(BUNDLE).value_name("FILE").requires(ROOT).help(
+            "Judge this sigstore bundle instead; then IMAGE is a file, or a digest as \
+                 sha256:HEX. A log of the trusted root must have it, or, where the root has no \
+                 logs, a time stamp be in it.",
+        ),
         file(ROOT).help("The sigstore trusted root that the bundle must hold under."),
         text(IDENTITY).requires(ISSUER).help("Who must have signed: an e-mail address or URI."),
         text(ISSUER).requires(IDENTITY).help("The OIDC issuer that vouches for the identity."),
@@ -82,7 +84,10 @@ pub(super) fn run(matches: &ArgMatches, artifact: &str) -> Result<ExitCode, CliE
         |verdict, proven, reason| Row { artifact: artifact.to_owned(), verdict, proven, reason };
     let row = match found {
         Ok(proven) => row("allowed", Some(proven), None),
-        Err(error @ StandaloneError::Refused(_)) => row("refused", None, Some(chain(&error))),
+        Err(error) if error.is_refusal() => row("refused", None, Some(chain(&error))),
+        Err(StandaloneError::Artifact(source)) => {
+            return Err(CliError::File { path: artifact.into(), source });
+        }
         Err(error) => return Err(error.into()),
     };
     match output::form(matches) {
@@ -109,10 +114,11 @@ fn open(path: &str) -> Result<File, CliError> {
 }
 
 fn read(path: &str) -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::File { path: PathBuf::from(path), source };
     let mut bytes = Vec::new();
-    open(path)?
-        .take(LIMIT)
-        .read_to_end(&mut bytes)
-        .map_err(|source| CliError::File { path: PathBuf::from(path), source })?;
-    Ok(bytes)
+    open(path)?.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size <= LIMIT) {
+        return Ok(bytes);
+    }
+    Err(failed(Error::new(ErrorKind::FileTooLarge, format!("larger than {LIMIT} bytes"))))
 }

@@ -1,7 +1,8 @@
 //! A sigstore bundle by itself: about any artifact, by whoever is asked for, under a trusted root.
 //!
-//! It needs a transparency log if the root has one, and else a time stamp; by a key, a log. No policy and no image is involved: nothing that
-//! runs is judged here.
+//! It needs a transparency log if the root has one, and else a time stamp; by a key, a log. No policy and no
+//! image is involved: nothing that runs is judged here. Root and log entries are held to what is asked of
+//! them for images, so that no entry stands unproven beside a proven one.
 
 use std::fmt;
 use std::io::Read;
@@ -11,16 +12,17 @@ use sigstore_verify::Policy;
 use sigstore_verify::PublicKeyVerificationPolicy;
 use sigstore_verify::VerificationPolicy;
 use sigstore_verify::VerificationResult;
-use sigstore_verify::Verifier;
-use sigstore_verify::trust_root::TrustedRoot;
 use sigstore_verify::types::Bundle;
 use sigstore_verify::types::Sha256Hash;
 
 use crate::oci::digest::Algorithm;
 use crate::oci::digest::Digest;
 use crate::oci::strict_json;
+use crate::signature::error::LogFault;
 use crate::signature::key::PublicKey;
-use crate::signature::trust;
+use crate::signature::transparency;
+use crate::signature::trust::Trust;
+use crate::signature::trust::TrustError;
 
 /// What the bundle must be about.
 pub enum Artifact {
@@ -75,42 +77,55 @@ pub enum StandaloneError {
     /// The bundle is none.
     #[error("the bundle is malformed: not a sigstore bundle v0.1 to v0.3")]
     Bundle(#[source] serde_json::Error),
-    /// The trusted root is none.
-    #[error("not a sigstore trusted root")]
-    Root(#[source] serde_json::Error),
-    /// The trusted root cannot be used.
+    /// The trusted root is none, or cannot be used.
     #[error("the trusted root cannot be used")]
-    Unusable(#[source] sigstore_verify::Error),
+    Root(#[source] TrustError),
+    /// The artifact cannot be read.
+    #[error("the artifact cannot be read")]
+    Artifact(#[source] std::io::Error),
     /// Bundles have it by SHA-256.
     #[error("a bundle is about a sha256 digest; this one is {0}")]
     Algorithm(&'static str),
     /// It does not hold.
     #[error("the bundle does not hold")]
     Refused(#[source] sigstore_verify::Error),
+    /// No log of the root is proven to have it.
+    #[error("the bundle is not proven to be in a transparency log")]
+    Log(#[source] LogFault),
+}
+
+impl StandaloneError {
+    /// Whether it is an answer: the bundle was judged, and does not hold.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Log(_))
+    }
 }
 
 /// Proves that `signer` signed the artifact, by a bundle and the trusted root it is to hold under.
 ///
 /// # Errors
 ///
-/// [`StandaloneError::Refused`] where the bundle does not hold; the others where that cannot be said.
+/// [`StandaloneError::Refused`] and [`StandaloneError::Log`] where the bundle does not hold; the others
+/// where that cannot be said.
 pub fn verify(
     bundle: &[u8],
     root: &[u8],
     artifact: Artifact,
     signer: &Signer,
 ) -> Result<Proven, StandaloneError> {
-    let root: TrustedRoot = strict_json::parse(root).map_err(StandaloneError::Root)?;
-    let mut bundle: Bundle = strict_json::parse(bundle).map_err(StandaloneError::Bundle)?;
-    if root.tlogs.is_empty() {
-        // They prove nothing.
-        bundle.verification_material.tlog_entries.clear();
-    }
-    let verifier = Verifier::new(&root).map_err(StandaloneError::Unusable)?;
+    let trust = match signer {
+        Signer::Key(_) => Trust::logs_from_json(root),
+        Signer::Identity { .. } => Trust::from_json(root),
+    };
+    let trust = trust.map_err(StandaloneError::Root)?;
+    let bundle: Bundle = strict_json::parse(bundle).map_err(StandaloneError::Bundle)?;
+    let bundle = transparency::bounded(&bundle, &trust).map_err(StandaloneError::Log)?;
+    let verifier = &trust.verifier;
     let policy: Box<dyn Policy> = match signer {
         Signer::Key(key) => Box::new(PublicKeyVerificationPolicy::new(key.spki().clone())),
         Signer::Identity { identity, issuer } => {
-            Box::new(trust::demands(&root, VerificationPolicy::new(identity, issuer)))
+            Box::new(trust.demands(VerificationPolicy::new(identity, issuer)))
         }
     };
     let result = match artifact {
@@ -124,9 +139,12 @@ pub fn verify(
             return Err(StandaloneError::Algorithm(digest.algorithm().name()));
         }
     };
-    let entries = &bundle.verification_material.tlog_entries;
-    let indexes = entries.iter().map(|entry| entry.log_index.as_i64()).collect();
-    result.map(|found| proven(&found, indexes)).map_err(StandaloneError::Refused)
+    let found = result.map_err(|error| match error {
+        sigstore_verify::Error::ArtifactRead(source) => StandaloneError::Artifact(source),
+        other => StandaloneError::Refused(other),
+    })?;
+    let places = transparency::places(&bundle, &trust);
+    Ok(proven(&found, places.into_iter().map(|(_, index)| index).collect()))
 }
 
 fn proven(found: &VerificationResult, log_indexes: Vec<i64>) -> Proven {
@@ -221,5 +239,57 @@ mod tests {
         // The time of a log that nobody trusts is none.
         let logged = leaf.logged_bundle(&bytes, &log, Log::TIME);
         judge(&logged, "https://login.example").unwrap_err();
+    }
+
+    /// The bundle by a key, changed.
+    fn changed(change: impl Fn(&mut serde_json::Value)) -> Result<Proven, StandaloneError> {
+        let mut bundle: serde_json::Value = serde_json::from_slice(KEYED).unwrap();
+        change(&mut bundle["verificationMaterial"]);
+        let key = Signer::Key(PublicKey::from_pem(KEY).unwrap());
+        verify(bundle.to_string().as_bytes(), ROOT, Artifact::Bytes(Box::new(ARTIFACT)), &key)
+    }
+
+    #[test]
+    fn a_log_entry_that_nothing_proves_is_not_told_beside_a_proven_one() {
+        let proven = changed(|_| ()).unwrap().log_indexes;
+        // One number too many, with no proof and with that of the other entry; and one that is wrong.
+        let forged = |without: &[&str]| {
+            changed(|material| {
+                let mut entry = material["tlogEntries"][0].clone();
+                entry["logIndex"] = "7".into();
+                for name in without {
+                    entry.as_object_mut().unwrap().remove(*name);
+                }
+                material["tlogEntries"].as_array_mut().unwrap().push(entry);
+            })
+        };
+        let bare = forged(&["inclusionPromise", "inclusionProof"]).unwrap_err();
+        assert!(bare.is_refusal() && matches!(bare, StandaloneError::Log(_)), "{bare}");
+        for outcome in [
+            forged(&["inclusionPromise"]),
+            changed(|material| {
+                let entry = material["tlogEntries"][0].as_object_mut().unwrap();
+                entry.remove("inclusionPromise");
+                entry["logIndex"] = "7".into();
+            }),
+        ] {
+            // What the proof says is the log's word, what stands beside it is not.
+            let told = outcome.unwrap().log_indexes;
+            assert!(!told.contains(&7), "{told:?}");
+        }
+        assert_eq!(proven.len(), 1);
+        assert!(changed(|material| material["tlogEntries"] = serde_json::json!([])).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_refusal() {
+        let key = || Signer::Key(PublicKey::from_pem(KEY).unwrap());
+        let directory = Box::new(std::fs::File::open("/").unwrap());
+        let error = verify(KEYED, ROOT, Artifact::Bytes(directory), &key()).unwrap_err();
+        assert!(matches!(error, StandaloneError::Artifact(_)) && !error.is_refusal(), "{error}");
+        // Another document of sigstore's in the root's place has no log, and so knows none.
+        let artifact = Artifact::Bytes(Box::new(ARTIFACT));
+        let error = verify(KEYED, KEYED, artifact, &key()).unwrap_err();
+        assert!(matches!(error, StandaloneError::Root(_)) && !error.is_refusal(), "{error}");
     }
 }

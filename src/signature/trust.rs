@@ -139,21 +139,34 @@ impl Trust {
         if root.tlogs.is_empty() && root.timestamp_authorities.is_empty() {
             return Err(TrustError::Without("transparency log and no time stamper"));
         }
-        // Who signed is for the caller to judge: this proves only that it was signed as it says.
-        let policy = demands(root, VerificationPolicy::any_identity());
         let verifier = Verifier::new(root).map_err(TrustError::Unusable)?;
         let authorities =
             root.certificate_authorities.iter().flat_map(|of| &of.cert_chain.certificates);
         let authorities = authorities.map(|certificate| certificate.raw_bytes.as_bytes().to_vec());
         let authorities = Authorities::all_of(authorities).map_err(TrustError::Certificate)?;
-        Ok(Self {
+        let mut trust = Self {
             authorities,
             verifier,
-            policy,
+            // Who signed is for the caller to judge: this proves only that it was signed as it says.
+            policy: VerificationPolicy::any_identity(),
             stamps: !root.timestamp_authorities.is_empty(),
             certificates_logged: !root.ctlogs.is_empty(),
             logs,
-        })
+        };
+        trust.policy = trust.demands(VerificationPolicy::any_identity());
+        Ok(trust)
+    }
+
+    /// What must hold of a signature with a certificate: what the root has no log for is not in one. GitHub's,
+    /// for private repositories, has neither transparency logs nor CT logs.
+    pub(super) fn demands(&self, mut policy: VerificationPolicy) -> VerificationPolicy {
+        if !self.demands_log() {
+            policy = policy.skip_tlog_unsafe();
+        }
+        if !self.certificates_logged {
+            policy = policy.skip_sct();
+        }
+        policy
     }
 
     /// Whether a signature must be in a log: else a time stamp is what says when it was made.
@@ -176,18 +189,6 @@ impl Trust {
         };
         self.logs.iter().find(holds).map(|log| log.name.as_str())
     }
-}
-
-/// What must hold of a signature with a certificate under a trusted root: what the root has no log for is not
-/// in one. GitHub's, for private repositories, has neither transparency logs nor CT logs.
-pub(super) fn demands(root: &TrustedRoot, mut policy: VerificationPolicy) -> VerificationPolicy {
-    if root.tlogs.is_empty() {
-        policy = policy.skip_tlog_unsafe();
-    }
-    if root.ctlogs.is_empty() {
-        policy = policy.skip_sct();
-    }
-    policy
 }
 
 /// Reads a trusted root and its logs.

@@ -470,6 +470,18 @@ fn a_bundle_is_judged_by_itself() {
     assert_eq!((bad.status.code(), &json_of(&bad)["verdict"]), (Some(1), &"refused".into()));
     assert_eq!(ask(&[&artifact, &artifact]).status.code(), Some(2));
     assert_eq!(ask(&["/nowhere"]).status.code(), Some(2));
+    // What cannot be read is not refused: nothing was found out.
+    assert_eq!(ask(&["/"]).status.code(), Some(2));
+    let judged = |bundle: &str, root: &str| {
+        let asked =
+            ["verify", "--bundle", bundle, "--trusted-root", root, "--key", &key, &artifact];
+        let output = daemon.crio(&asked);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = judged("/dev/zero", root);
+    assert!(code == Some(2) && said.contains("larger than"), "{said}");
+    let (code, said) = judged(&at("key.json"), &at("key.json"));
+    assert!(code == Some(2) && said.contains("not that of a sigstore trusted root"), "{said}");
 
     let digest = "sha256:54303491a8418fbed24344b513546182c29b43bf282ceb433af65e2299f9271f";
     let identity = "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml\
