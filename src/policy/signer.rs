@@ -232,18 +232,11 @@ impl Ready<'_> {
 
     /// Who must have signed, for "not by …".
     pub(crate) fn described(&self) -> String {
-        let (names, keys) = match self.by {
-            By::Keys(names, keys, _) => (names, keys),
-            By::Fulcio(fulcio, _) => return fulcio.described(),
-            By::Pki(pki, _) => return pki.described(),
-        };
-        let mut text = names.one_of();
-        if keys.iter().any(PublicKey::is_ed25519) {
-            text.push_str(
-                " (Ed25519ph, in which cosign signs with Ed25519 keys, is not supported)",
-            );
+        match self.by {
+            By::Keys(names, _, _) => names.one_of(),
+            By::Fulcio(fulcio, _) => fulcio.described(),
+            By::Pki(pki, _) => pki.described(),
         }
-        text
     }
 
     fn by_key(&self, what: What, key: &str, logged: Logged) -> Proof {

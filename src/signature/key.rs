@@ -4,8 +4,8 @@
 //! imports. One key stands for one or two signing schemes, those that cosign and containers/image use
 //! with it.
 //!
-//! `sigstore-verify` does not know P-521. Signatures by such a key are verified here; what it alone can
-//! prove, a bundle's place in a log and Fulcio's certificates, is refused for such a key.
+//! `sigstore-verify` does not know P-521, nor Ed25519ph. Such signatures are verified here; what it alone
+//! can prove, a bundle's place in a log and Fulcio's certificates, is refused for them.
 
 use aws_lc_rs::signature::ECDSA_P521_SHA256_ASN1;
 use aws_lc_rs::signature::ECDSA_P521_SHA512_ASN1;
@@ -21,6 +21,8 @@ use sigstore_verify::types::SignatureBytes;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
+
+use crate::signature::ed25519;
 
 /// An elliptic curve's key, and the curve.
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -61,6 +63,9 @@ pub enum KeyError {
     /// No point of the curve.
     #[error("not a point of the curve P-521")]
     Point,
+    /// Anybody could sign for it.
+    #[error("not a usable point of the curve of Ed25519")]
+    Weak,
     /// A curve that `sigstore-verify` does not know.
     #[error(
         "ECDSA keys on the curve P-521 are not supported for logs and certificates of Fulcio; use \
@@ -102,6 +107,9 @@ impl PublicKey {
         };
         let key = VerificationKey::from_spki_with_scheme(&der, *scheme).map_err(KeyError::Key)?;
         crypto::validate_raw_public_key(*scheme, key.as_bytes()).map_err(KeyError::Key)?;
+        if algorithm == KeyAlgorithm::Ed25519 && ed25519::is_weak(&der) {
+            return Err(KeyError::Weak);
+        }
         Ok(Self { der, form: Form::Known(algorithm) })
     }
 
@@ -111,9 +119,12 @@ impl PublicKey {
         match &self.form {
             Form::Known(algorithm) => {
                 let signature = SignatureBytes::from_bytes(signature);
-                schemes(*algorithm).iter().any(|scheme| {
+                let plain = schemes(*algorithm).iter().any(|scheme| {
                     crypto::verify_signature(&self.der, message, &signature, *scheme).is_ok()
-                })
+                });
+                plain
+                    || (*algorithm == KeyAlgorithm::Ed25519
+                        && ed25519::verifies_prehashed(&self.der, message, signature.as_bytes()))
             }
             Form::P521(point) => P521_SCHEMES.into_iter().any(|scheme| {
                 UnparsedPublicKey::new(scheme, point).verify(message, signature).is_ok()
@@ -138,13 +149,6 @@ impl PublicKey {
     #[must_use]
     pub fn is_ecdsa(&self) -> bool {
         matches!(self.form, Form::Known(KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384))
-    }
-
-    /// Whether it is an Ed25519 key. Cosign 2.5 and later sign with such a key in the prehashed
-    /// form (Ed25519ph of RFC 8032), which containers/image and this program do not verify.
-    #[must_use]
-    pub fn is_ed25519(&self) -> bool {
-        self.form == Form::Known(KeyAlgorithm::Ed25519)
     }
 
     /// The `SubjectPublicKeyInfo`, in DER.

@@ -10,6 +10,7 @@
 pub mod attachment;
 pub mod bundle;
 pub mod certificate;
+mod ed25519;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

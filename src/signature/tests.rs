@@ -23,6 +23,10 @@ use crate::signature::trust::Trust;
 const DIGEST: &str = "sha256:f392832aa7c4a2d7e0dee4f738b371a7bc69d02600393b250e1732778b5bf858";
 const OTHER: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
+/// What was signed with each kind of key.
+const KINDS: [&str; 5] =
+    ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa", "cosign-ed25519"];
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/signature").join(name)
 }
@@ -55,7 +59,7 @@ fn logs(log: &Log) -> Trust {
 
 #[test]
 fn what_cosign_2_signs_is_true() {
-    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa"] {
+    for of in KINDS {
         let proven =
             cosign_2(of, "").verify(&[key(of)], None).unwrap_or_else(|e| panic!("{of} {e}"));
         assert_eq!(proven.payload.digest.to_string(), DIGEST);
@@ -69,7 +73,7 @@ fn what_cosign_2_signs_is_true() {
 #[test]
 fn what_cosign_3_signs_is_true() {
     let digest: Digest = DIGEST.parse().unwrap();
-    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa"] {
+    for of in KINDS {
         let bundle = Bundle::parse(&read(&golden(of).join("bundle.json"))).unwrap();
         whole(&bundle, &[key(of)], None, &digest).unwrap_or_else(|e| panic!("{of} {e}"));
         let error = whole(&bundle, &[key(of)], None, &OTHER.parse().unwrap()).unwrap_err();
@@ -78,10 +82,7 @@ fn what_cosign_3_signs_is_true() {
 }
 
 #[test]
-fn ed25519_verifies_the_plain_form_and_not_the_prehashed_one_of_cosign() {
-    let of = "cosign-ed25519";
-    let error = cosign_2(of, "").verify(&[key(of)], None).unwrap_err();
-    assert!(matches!(error, SignatureError::NotByAnyKey), "{error}");
+fn ed25519_verifies_the_plain_form_beside_the_prehashed_one_of_cosign() {
     let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
     let public = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().to_vec();
     // The SubjectPublicKeyInfo of RFC 8410 is a fixed head and the 32 bytes of the key.
@@ -90,6 +91,24 @@ fn ed25519_verifies_the_plain_form_and_not_the_prehashed_one_of_cosign() {
     let key = PublicKey::from_pem(spki.to_pem().as_bytes()).unwrap();
     assert!(key.verifies(b"message", pair.sign(b"message").as_ref()));
     assert!(!key.verifies(b"massage", pair.sign(b"message").as_ref()));
+    // What is signed plainly is the hash of the message, and not the message.
+    let hashed = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, b"message");
+    assert!(!key.verifies(b"message", pair.sign(hashed.as_ref()).as_ref()));
+    for bytes in [&[][..], &[0; 63], &[0; 64], &[0xff; 64], &[0; 65]] {
+        assert!(!key.verifies(b"message", bytes));
+    }
+}
+
+#[test]
+fn a_point_of_small_order_is_no_ed25519_key() {
+    // Under the neutral point, with R the same and S zero, the equation holds for any message.
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let head = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    for point in [neutral, [0; 32]] {
+        let key = PublicKey::from_der([head.as_slice(), &point].concat());
+        assert!(matches!(key, Err(KeyError::Weak | KeyError::Key(_))), "{key:?}");
+    }
 }
 
 #[test]
@@ -178,7 +197,7 @@ fn what_is_no_key_is_refused() {
 
 #[test]
 fn a_touched_signature_is_not_true() {
-    for of in ["cosign-p256", "cosign-p384", "cosign-p521", "cosign-rsa", "cosign-ed25519"] {
+    for of in KINDS {
         let keys = [key(of)];
         for position in [0, 60, 150] {
             let mut touched = cosign_2(of, "");

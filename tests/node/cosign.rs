@@ -342,17 +342,17 @@ fn a_signature_that_cosign_copied_to_another_repository_is_of_the_first() {
 fn cosign_signs_with_keys_of_other_kinds() {
     story(|scene, mut client| async move {
         let kinds = [
-            ("RSA", "rsa_keygen_bits:3072"),
-            ("EC", "ec_paramgen_curve:P-384"),
-            ("EC", "ec_paramgen_curve:P-521"),
+            "RSA -pkeyopt rsa_keygen_bits:3072",
+            "EC -pkeyopt ec_paramgen_curve:P-384",
+            "EC -pkeyopt ec_paramgen_curve:P-521",
+            "ED25519",
         ];
-        for (number, (algorithm, option)) in kinds.into_iter().enumerate() {
+        for (number, kind) in kinds.into_iter().enumerate() {
             let cosign = Cosign::new(&scene.daemon, "cosign-3", &format!("signer-{number}"));
             let pem = cosign.home.join("key.pem").display().to_string();
-            host::run(
-                "openssl",
-                &["genpkey", "-algorithm", algorithm, "-pkeyopt", option, "-out", &pem],
-            );
+            let wanted: Vec<_> = kind.split(' ').collect();
+            let first = ["genpkey", "-out", &pem, "-algorithm"];
+            host::run("openssl", &[&first[..], &wanted].concat());
             cosign.good(&[
                 "import-key-pair",
                 "--yes",
@@ -362,7 +362,7 @@ fn cosign_signs_with_keys_of_other_kinds() {
                 "cosign",
             ]);
             for form in [Annotations, Bundle] {
-                let way = format!("{option}, {form:?}");
+                let way = format!("{kind}, {form:?}");
                 let repository = format!("shop/api{number}-{}", form.identity().to_lowercase());
                 let by_digest = scene.publish(&repository, &image(&way));
                 scene.demand(&[signed(&cosign.key(), form.identity())]);
