@@ -257,6 +257,21 @@ fn what_must_be_on_record_and_cannot_be_does_not_happen() {
     });
 }
 
+/// `crio status info` names the policy that holds, the one that is tried, and what is warned of.
+#[track_caller]
+fn status_says_what_is_tried(daemon: &Daemon) {
+    let socket = daemon.path("crio.sock").display().to_string();
+    let status = text_of(&daemon.crio(&["status", "--socket", &socket, "info"]));
+    let [now, next] = ["policy.json", "next.json"].map(|name| daemon.path(name));
+    for line in [
+        format!("policy: {}\n", now.display()),
+        format!("policy tried in a dry run: {}\n", next.display()),
+        format!("warning: the policy {} accepts any image by default", now.display()),
+    ] {
+        assert!(status.contains(&line), "{line} in\n{status}");
+    }
+}
+
 #[test]
 fn a_policy_that_is_tried_refuses_nothing_and_says_what_it_would() {
     if !can() {
@@ -298,16 +313,7 @@ fn a_policy_that_is_tried_refuses_nothing_and_says_what_it_would() {
         let request = api::StatusRequest { verbose: true };
         let info = client.runtime.status(request).await.unwrap().into_inner().info;
         assert!(info["config"].contains("next.json"), "{info:?}");
-        let socket = scene.daemon.path("crio.sock").display().to_string();
-        let status = text_of(&scene.daemon.crio(&["status", "--socket", &socket, "info"]));
-        let [now, next] = ["policy.json", "next.json"].map(|name| scene.daemon.path(name));
-        for line in [
-            format!("policy: {}\n", now.display()),
-            format!("policy tried in a dry run: {}\n", next.display()),
-            format!("warning: the policy {} accepts any image by default", now.display()),
-        ] {
-            assert!(status.contains(&line), "{line} in\n{status}");
-        }
+        status_says_what_is_tried(&scene.daemon);
         let socket = std::os::unix::net::UnixStream::connect(scene.daemon.path("metrics.sock"));
         let metrics = events::scrape(socket.unwrap());
         for line in [
