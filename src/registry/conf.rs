@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::SystemTime;
 
 use serde::Deserialize;
 
@@ -113,8 +112,8 @@ pub(super) struct Files {
     last: Mutex<Option<(Stamp, Arc<Conf>)>>,
 }
 
-/// What changes when a file does: its path, time and size.
-pub(super) type Stamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
+/// Files, and which version of each is there.
+pub(super) type Stamp = Vec<(PathBuf, Option<files::Stamp>)>;
 
 impl Files {
     pub(super) fn new(main: PathBuf, directory: PathBuf) -> Self {
@@ -131,7 +130,7 @@ impl Files {
             return Ok(Arc::clone(conf));
         }
         let mut conf = Conf { search_file: self.main.clone(), ..Conf::default() };
-        for (path, _, _) in &stamp {
+        for (path, _) in &stamp {
             let version = if *path == self.main { Version::Any } else { Version::Two };
             match files::read(path, FILE_LIMIT, files::Links::Follow) {
                 Ok(bytes) => add(&mut conf, path, &bytes, version)?,
@@ -172,12 +171,12 @@ pub(super) fn listing(directory: &Path, extension: &str) -> Result<Vec<PathBuf>,
 
 /// What tells whether one of the files has changed.
 pub(super) fn stamp(paths: Vec<PathBuf>) -> Stamp {
-    let facts = |path: PathBuf| {
-        let metadata = std::fs::metadata(&path).ok();
-        let changed = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
-        (path, changed, metadata.map_or(0, |metadata| metadata.len()))
+    // One that cannot be looked at cannot be read either, which is an error then.
+    let stamped = |path: PathBuf| {
+        let stamp = files::stamp(&path).ok().flatten();
+        (path, stamp)
     };
-    paths.into_iter().map(facts).collect()
+    paths.into_iter().map(stamped).collect()
 }
 
 /// Which versions of the format a file may have.

@@ -216,3 +216,21 @@ fn files_are_read_again_when_they_change() {
     write("40.conf", "x");
     assert!(files.load().unwrap_err().to_string().ends_with("conf.d/40.conf"));
 }
+
+/// As a backup, or a package, puts it there.
+#[test]
+fn another_file_of_the_same_size_and_time_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let files = Files::new(at("registries.conf"), at("conf.d"));
+    let time = std::time::SystemTime::UNIX_EPOCH;
+    for host in ["one.io", "two.io"] {
+        let text = format!("unqualified-search-registries = [\"{host}\"]");
+        let durability = crate::sys::files::Durability::Process;
+        crate::sys::files::replace(&at("new"), text.as_bytes(), 0o644, durability).unwrap();
+        let file = std::fs::File::options().write(true).open(at("new")).unwrap();
+        file.set_modified(time).unwrap();
+        std::fs::rename(at("new"), at("registries.conf")).unwrap();
+        assert_eq!(files.load().unwrap().search, [host]);
+    }
+}

@@ -118,7 +118,7 @@ impl SignatureFiles {
             return Ok(Arc::clone(conf));
         }
         let mut conf = SignatureConf::default();
-        for (path, _, _) in &stamp {
+        for (path, _) in &stamp {
             match files::read(path, FILE_LIMIT, files::Links::Follow) {
                 Ok(bytes) => add(&mut conf, path, &bytes)
                     .map_err(|fault| RegistryError::Configuration { path: path.clone(), fault })?,

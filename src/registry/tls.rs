@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use reqwest::Client;
 use rustls::client::danger::ServerCertVerifier;
@@ -68,7 +67,7 @@ impl fmt::Debug for Clients {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
-    files: Vec<(PathBuf, Option<SystemTime>, u64)>,
+    files: Vec<(PathBuf, files::Stamp)>,
     check: Check,
     identify: Identify,
 }
@@ -138,7 +137,7 @@ impl Clients {
     fn tls(&self, host: &str, key: &Key) -> Result<rustls::ClientConfig, RegistryError> {
         let fault = |source| RegistryError::Tls { host: host.to_owned(), source };
         let mut own = Vec::new();
-        for (path, _, _) in key.files.iter().filter(|(path, _, _)| has_extension(path, "crt")) {
+        for (path, _) in key.files.iter().filter(|(path, _)| has_extension(path, "crt")) {
             own.extend(certificates(path)?);
         }
         let verifier: Arc<dyn ServerCertVerifier> = match key.check {
@@ -166,32 +165,33 @@ impl Clients {
 }
 
 /// The certificate files of a directory, in lexical order, with what changes when they do.
-fn list(directory: &Path) -> Result<Vec<(PathBuf, Option<SystemTime>, u64)>, RegistryError> {
+fn list(directory: &Path) -> Result<Vec<(PathBuf, files::Stamp)>, RegistryError> {
     let unreadable = |source| RegistryError::Read { path: directory.to_owned(), source };
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if ["crt", "cert", "key"].iter().any(|extension| has_extension(&path, extension)) {
-            let metadata = std::fs::metadata(&path).map_err(unreadable)?;
-            files.push((path, metadata.modified().ok(), metadata.len()));
+            let stamp = files::stamp(&path).map_err(unreadable)?;
+            let stamp = stamp.ok_or_else(|| unreadable(io::ErrorKind::NotFound.into()))?;
+            found.push((path, stamp));
         }
     }
-    files.sort();
-    Ok(files)
+    found.sort();
+    Ok(found)
 }
 
 /// The first client certificate with its key. One of the two alone is a mistake worth an error.
 fn identity(
-    files: &[(PathBuf, Option<SystemTime>, u64)],
+    files: &[(PathBuf, files::Stamp)],
 ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, RegistryError> {
     let mut pairs = Vec::new();
-    for (path, _, _) in files {
+    for (path, _) in files {
         let other = match path.extension().and_then(|extension| extension.to_str()) {
             Some("cert") => path.with_extension("key"),
             Some("key") => path.with_extension("cert"),
             _ => continue,
         };
-        if !files.iter().any(|(path, _, _)| *path == other) {
+        if !files.iter().any(|(path, _)| *path == other) {
             let text = format!(
                 "stands without {}; an authority's certificate is named .crt",
                 other.display()

@@ -9,7 +9,6 @@
 //! A record that this program cannot make sense of is kept and not shown.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use crate::storage::lockfile::Token;
 use crate::sys::files;
 use crate::sys::files::Durability;
 use crate::sys::files::Links;
+use crate::sys::files::Stamp;
 
 /// The largest index that is read, in bytes.
 const LIMIT: u64 = 512 * 1024 * 1024;
@@ -124,16 +124,6 @@ struct State<T> {
     stamps: Vec<Option<Stamp>>,
     rows: Arc<Vec<Row<T>>>,
     generation: u64,
-}
-
-/// Tells one version of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
 }
 
 /// An index.
@@ -301,17 +291,7 @@ fn read(path: &Path) -> Result<Vec<Fields>, StorageError> {
 }
 
 fn stamp(path: &Path) -> Result<Option<Stamp>, StorageError> {
-    match std::fs::metadata(path) {
-        Ok(found) => Ok(Some(Stamp {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            seconds: found.mtime(),
-            nanoseconds: found.mtime_nsec(),
-        })),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StorageError::io("read", path)(source)),
-    }
+    files::stamp(path).map_err(StorageError::io("read", path))
 }
 
 /// The text in this field; empty if there is none.
