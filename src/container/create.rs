@@ -295,6 +295,7 @@ impl Parts {
             id: draft.id.clone(),
             names: vec![draft.name.clone()],
             image: judged.image.id.clone(),
+            archives: judged.archives.clone(),
             metadata: noted::metadata(draft, &judged),
             mount_label: draft.labels.mount.clone(),
             id_map: id_map(&draft.sandbox),

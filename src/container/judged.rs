@@ -18,6 +18,7 @@ use crate::judge::Case;
 use crate::judge::Event;
 use crate::model::container::ImageChoice;
 use crate::model::names::SandboxMetadata;
+use crate::oci::digest::DiffId;
 use crate::oci::digest::Digest;
 use crate::oci::image_config::RunConfig;
 use crate::oci::reference::Reference;
@@ -35,6 +36,8 @@ pub(super) struct Judged {
     pub(super) run: RunConfig,
     /// Its names with digests.
     pub(super) repo_digests: Vec<String>,
+    /// The archives of its layers, as its config names them.
+    pub(super) archives: Vec<DiffId>,
     /// The annotations of the manifest that was judged.
     pub(super) annotations: BTreeMap<String, String>,
     /// The seccomp profile that it is run under, where that is an artifact.
@@ -74,7 +77,8 @@ impl Parts {
         };
         let (run, annotations) =
             (config.run(), self.catalog.annotations(&info, &verdict.manifest)?);
-        Ok(Judged { image, run, repo_digests, annotations, profile: None })
+        let archives = config.rootfs.diff_ids;
+        Ok(Judged { image, run, repo_digests, archives, annotations, profile: None })
     }
 
     /// The image or artifact that a request means, if the policy of the pod's namespace allows it

@@ -118,7 +118,8 @@ impl Parts {
             let place = |file: MountFile| (Some(format!("{below}/{}", file.name)), file.source);
             return Ok(Volume { image_ref, places: files.into_iter().map(place).collect() });
         }
-        let root = self.store.mount_image(&info.id, id)?;
+        let (_, config) = self.catalog.config(&info.id)?;
+        let root = self.store.mount_image(&info.id, &config.rootfs.diff_ids, id)?;
         if sub_path.as_os_str().is_empty() {
             return Ok(Volume { image_ref, places: vec![(None, root)] });
         }

@@ -15,6 +15,7 @@ use crate::model::change::Change;
 use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
+use crate::oci::digest::DiffId;
 use crate::storage::Store;
 use crate::storage::error::StorageError;
 use crate::storage::index;
@@ -42,6 +43,8 @@ pub struct NewContainer {
     pub names: Vec<String>,
     /// Its image.
     pub image: ImageId,
+    /// The archives that the image's layers must be, lowest first.
+    pub archives: Vec<DiffId>,
     /// What is kept for the caller, JSON.
     pub metadata: String,
     /// The SELinux label that its rootfs is mounted with.
@@ -132,8 +135,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StorageError::ImageMissing`], [`StorageError::ContainerExists`],
-    /// [`StorageError::NameTaken`].
+    /// [`StorageError::ImageMissing`], [`StorageError::LayerMissing`], [`StorageError::OtherLayers`],
+    /// [`StorageError::ContainerExists`], [`StorageError::NameTaken`].
     pub fn create_container(&self, new: NewContainer) -> Result<(), StorageError> {
         let name = |source| StorageError::io("name a layer in", self.root())(source);
         let layer = LayerId::fresh().map_err(name)?;
@@ -141,18 +144,14 @@ impl Store {
         staging::make_directory(&staging.path(staging::LAYER), 0o700)?;
         staging::make_directory(&staging.path(staging::DIFF), 0o700)?;
 
-        let mut layers = self.inner.layers.hold(Hold::Write)?;
+        let mut held = self.inner.layers.hold(Hold::Write)?;
         let images = self.inner.images.hold(Hold::Read)?;
         let image = images.iter().find(|image| image.id == new.image);
         let top = match image {
             Some(image) => image.top_layer().cloned(),
             None => return Err(StorageError::ImageMissing(new.image)),
         };
-        if let Some(top) = &top
-            && !layers.iter().any(|layer| layer.id == *top && !layer.incomplete)
-        {
-            return Err(StorageError::LayerMissing(top.clone()));
-        }
+        layers::must_be_of(&held, &new.image, top.as_ref(), &new.archives)?;
         let mut containers = self.inner.containers.hold(Hold::Write)?;
         for other in containers.iter() {
             if other.id == new.id {
@@ -175,9 +174,9 @@ impl Store {
         // container is missing is not.
         containers.rows().push(Row::new(container_fields(&new, &layer), VOLATILE));
         containers.save(VOLATILE)?;
-        layers.rows().push(Row::new(layer_fields(&new, &layer, top.as_ref()), VOLATILE));
-        layers.save(VOLATILE)?;
-        drop((containers, images, layers));
+        held.rows().push(Row::new(layer_fields(&new, &layer, top.as_ref()), VOLATILE));
+        held.save(VOLATILE)?;
+        drop((containers, images, held));
         staging::remove(&directory.join(layers::PENDING))?;
         for path in [self.container_dir(&new.id), self.container_run_dir(&new.id)] {
             crate::storage::make_directories(&path, 0o700)?;

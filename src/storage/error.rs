@@ -49,6 +49,11 @@ pub enum StorageError {
     /// An image of no layers has nothing to mount.
     #[error("image {0} has no layers to mount")]
     NoLayers(ImageId),
+    /// The layers under the ID of an image are not those that its config names.
+    #[error(
+        "image {0} is in the store with other layers than its config names; remove it and pull it again"
+    )]
+    OtherLayers(ImageId),
     /// No layer has this id.
     #[error("no layer {0} in the store")]
     LayerMissing(LayerId),
@@ -229,7 +234,7 @@ impl Classify for StorageError {
     fn kind(&self) -> Kind {
         match self {
             Self::Io { source, .. } => io_kind(source),
-            Self::Damaged { .. } | Self::TooLarge { .. } => Kind::Corrupt,
+            Self::Damaged { .. } | Self::TooLarge { .. } | Self::OtherLayers(_) => Kind::Corrupt,
             Self::ImageMissing(_) | Self::LayerMissing(_) | Self::ContainerMissing(_) => {
                 Kind::NotFound
             }

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use crate::model::ids::ContainerId;
 use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
+use crate::oci::digest::DiffId;
 use crate::storage::Store;
 use crate::storage::collect::ids_in;
 use crate::storage::error::StorageError;
 use crate::storage::index::Held;
+use crate::storage::layers;
 use crate::storage::lockfile::Hold;
 use crate::storage::make_directories;
 use crate::storage::overlay::Access;
@@ -26,21 +28,25 @@ use crate::sys::files;
 use crate::sys::mount;
 
 impl Store {
-    /// Mounts an image to be read, if it is not mounted already, and returns where it is. It stays
-    /// until [`Store::unmount_images`] was called for the last container that it was mounted for.
+    /// Mounts an image, whose layers must be these archives, to be read, if it is not mounted already,
+    /// and returns where it is. It stays until [`Store::unmount_images`] was called for the last
+    /// container that it was mounted for.
     ///
     /// # Errors
     ///
-    /// [`StorageError::ImageMissing`], [`StorageError::NoLayers`], and where the kernel does not
-    /// mount it.
-    pub fn mount_image(&self, id: &ImageId, user: &ContainerId) -> Result<PathBuf, StorageError> {
+    /// [`StorageError::ImageMissing`], [`StorageError::NoLayers`], [`StorageError::LayerMissing`],
+    /// [`StorageError::OtherLayers`], and where the kernel does not mount it.
+    pub fn mount_image(
+        &self,
+        id: &ImageId,
+        archives: &[DiffId],
+        user: &ContainerId,
+    ) -> Result<PathBuf, StorageError> {
         self.own_mounts()?;
         // With the layers held, nobody removes the image.
-        let layers = self.inner.layers.hold(Hold::Read)?;
+        let held = self.inner.layers.hold(Hold::Read)?;
         let layer = self.top_layer(id)?.ok_or_else(|| StorageError::NoLayers(id.clone()))?;
-        if !layers.iter().any(|known| known.id == layer && !known.incomplete) {
-            return Err(StorageError::LayerMissing(layer));
-        }
+        layers::must_be_of(&held, id, Some(&layer), archives)?;
         let mut mounts = self.inner.mounts.hold(Hold::Write)?;
         let users = self.users_of(id);
         make_directories(&users, 0o700)?;

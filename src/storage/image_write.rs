@@ -21,6 +21,7 @@ use crate::storage::index;
 use crate::storage::index::Fields;
 use crate::storage::index::Held;
 use crate::storage::index::Row;
+use crate::storage::layers;
 use crate::storage::lockfile::Hold;
 use crate::storage::staging;
 use crate::sys::beneath;
@@ -49,22 +50,32 @@ pub struct NewImage {
 
 impl Store {
     /// Makes an image part of the store, or adds to the one that is there: names, and data items
-    /// that are missing or different. A name that another image had is this one's now.
+    /// that are missing or different. A name that another image had is this one's now; and other
+    /// layers than these, which another tool put under the image's ID, are the image's no more.
     ///
     /// # Errors
     ///
     /// [`StorageError::LayerMissing`] if its layers are not in the store.
     pub fn commit_image(&self, new: NewImage) -> Result<Change<Arc<Image>>, StorageError> {
-        let layers = self.inner.layers.hold(Hold::Read)?;
+        let stacks = self.inner.layers.hold(Hold::Read)?;
         let mut held = self.inner.images.hold(Hold::Write)?;
-        let known = held.iter().any(|image| image.id == new.id);
-        if let Some(layer) = new.layer.as_ref().filter(|_| !known)
-            && !layers.iter().any(|known| known.id == *layer && !known.incomplete)
+        let found = held.iter().find(|image| image.id == new.id).map(Arc::clone);
+        let known = found.is_some();
+        let astray = found.is_some_and(|image| {
+            let (old, now) = (image.top_layer(), new.layer.as_ref());
+            old != now && layers::archives(&stacks, old).ok() != layers::archives(&stacks, now).ok()
+        });
+        if let Some(layer) = new.layer.as_ref().filter(|_| !known || astray)
+            && !stacks.iter().any(|known| known.id == *layer && !known.incomplete)
         {
             return Err(StorageError::LayerMissing(layer.clone()));
         }
         if !known {
             held.rows().push(Row::new(new_record(&new), 0));
+        }
+        if astray {
+            tracing::warn!(image = %new.id, "it had other layers than its config names");
+            edit(&mut held, &new.id, |fields| set_layer(fields, new.layer.as_ref()));
         }
         let written = self.write_items(&mut held, &new.id, &new.big_data)?;
         let named = add_names(&mut held, &new.id, &new.names);
@@ -74,12 +85,12 @@ impl Store {
                 let old = fields.insert("metadata".to_owned(), json!(new.metadata));
                 old != Some(json!(new.metadata))
             });
-        let changed = !known || written || named || noted;
+        let changed = !known || astray || written || named || noted;
         if changed {
             held.save(0)?;
         }
         drop(held);
-        drop(layers);
+        drop(stacks);
         let image = self.image(&new.id)?.ok_or(StorageError::ImageMissing(new.id))?;
         Ok(if changed { Change::Made(image) } else { Change::Unchanged(image) })
     }
@@ -224,13 +235,20 @@ fn new_record(new: &NewImage) -> Fields {
     set("id", json!(new.id));
     set("digest", json!(new.digest));
     set("created", json!(created));
-    if let Some(layer) = &new.layer {
-        set("layer", json!(layer));
-    }
     if !new.metadata.is_empty() {
         set("metadata", json!(new.metadata));
     }
+    set_layer(&mut fields, new.layer.as_ref());
     fields
+}
+
+/// Sets the uppermost layer; whether that is a change.
+fn set_layer(fields: &mut Fields, layer: Option<&LayerId>) -> bool {
+    let old = match layer {
+        Some(layer) => fields.insert("layer".to_owned(), json!(layer)),
+        None => fields.remove("layer"),
+    };
+    old != layer.map(|layer| json!(layer))
 }
 
 /// Gives an image names, and takes them from others; whether anything changed.

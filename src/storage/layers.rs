@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::model::ids::ImageId;
 use crate::model::ids::LayerId;
 use crate::oci::digest::Algorithm;
 use crate::oci::digest::DiffId;
@@ -137,18 +138,6 @@ impl Store {
         let layers = self.inner.layers.snapshot()?;
         let found = layers.iter().find(|layer| layer.id == *id && !layer.incomplete);
         Ok(found.map(|layer| Layer::clone(layer)))
-    }
-
-    /// The layers with an archive of this digest, whatever lies below them.
-    ///
-    /// # Errors
-    ///
-    /// Where the index cannot be read.
-    pub fn layers_of(&self, diff_id: &DiffId) -> Result<Vec<Layer>, StorageError> {
-        let layers = self.inner.layers.snapshot()?;
-        let same = |layer: &&Arc<Layer>| layer.diff_id.as_ref() == Some(diff_id);
-        let found = layers.iter().filter(same).filter(|layer| !layer.incomplete);
-        Ok(found.map(|layer| Layer::clone(layer)).collect())
     }
 
     /// The ids that layers of these archives have when they are stacked, lowest first.
@@ -344,6 +333,42 @@ fn id_on(below: Option<&LayerId>, diff_id: &DiffId) -> Option<LayerId> {
             Digest::sha256(text.as_bytes()).hex().parse().ok()
         }
     }
+}
+
+/// The archives that a stack was unpacked from, lowest first; `None` for a layer that is no archive's.
+///
+/// # Errors
+///
+/// [`StorageError::LayerMissing`], also for a layer that is not whole.
+pub(super) fn archives<'a>(
+    held: &'a Held<'_, Layer>,
+    top: Option<&'a LayerId>,
+) -> Result<Vec<Option<&'a DiffId>>, StorageError> {
+    let mut found = Vec::new();
+    let mut next = top;
+    // A damaged index could go round in circles.
+    while let Some(id) = next.filter(|_| found.len() <= overlay::MAX_LOWERS) {
+        let layer = held.iter().find(|layer| layer.id == *id && !layer.incomplete);
+        let layer = layer.ok_or_else(|| StorageError::LayerMissing(id.clone()))?;
+        found.push(layer.diff_id.as_ref());
+        next = layer.parent.as_ref();
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Requires that a stack was unpacked from these archives. Other tools put an image into the store
+/// without comparing its layers with its config, and the ID of an image is that of its config alone.
+pub(super) fn must_be_of(
+    held: &Held<'_, Layer>,
+    image: &ImageId,
+    top: Option<&LayerId>,
+    wanted: &[DiffId],
+) -> Result<(), StorageError> {
+    if archives(held, top)?.into_iter().eq(wanted.iter().map(Some)) {
+        return Ok(());
+    }
+    Err(StorageError::OtherLayers(image.clone()))
 }
 
 fn existing(

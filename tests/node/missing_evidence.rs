@@ -1,9 +1,13 @@
 //! Images that came to the node without the signatures that the policy wants.
 
+use crioxide::cri::api;
+use serde_json::Value;
 use serde_json::json;
 use tonic::Code;
 
 use crate::images::Image;
+use crate::images::Layer;
+use crate::images::Tar;
 use crate::keys::Key;
 use crate::publish;
 use crate::scene;
@@ -83,6 +87,57 @@ fn a_loaded_image_is_refused_and_the_refusal_names_the_setting() {
         assert!(text.starts_with("SignatureValidationFailed: "), "{text}");
         assert!(text.contains("on_missing_evidence = \"fetch\""), "{text}");
         assert_eq!(scene.registry.seen().len(), asked, "judged without network");
+        daemon
+    });
+}
+
+/// An image with the config of another over a layer of its own, as anyone can push one.
+fn disguised(good: &Image) -> Image {
+    let own = Tar::new().dir("data/", 0o755).file("data/evil", 0o644, b"evil");
+    let layers = vec![good.layers[0].clone(), Layer::plain(own.finish())];
+    let manifest = |image: &Image| serde_json::from_slice::<Value>(&image.manifest).unwrap();
+    let mut both = manifest(good);
+    both["layers"] = manifest(&Image::new(layers.clone(), &[]))["layers"].take();
+    Image { config: good.config.clone(), manifest: both.to_string().into_bytes(), layers }
+}
+
+/// The ID of an image is that of its config, and containers/image does not compare the layers with it.
+#[test]
+fn other_layers_under_the_config_of_a_signed_image_are_not_run() {
+    const EVIL: &str = "example.test/evil:1";
+    const REFUSED: &str = "other layers than its config names";
+    scene::story(&[REFUSED], |mut daemon, _| async move {
+        let scene = Scene::of(&mut daemon).await;
+        scene.sign();
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        scene::bring(&daemon, EVIL, &disguised(&scene.image));
+        let id = client.image(EVIL).await.unwrap().unwrap().id;
+        assert_eq!(id, scene.image.config_digest().hex());
+        // The policy allows what has this name; what is there is another image than it says.
+        let pod = client.pod("shop");
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        let mut web = client.container("web", EVIL, &["/bin/sh", "-c", "sleep 600"]);
+        let made = client.run(&pod_id, &pod, &web).await.unwrap_err();
+        assert!(made.message().contains(REFUSED), "{made}");
+        let mut with = scene::script(&client, "with", "sleep 600");
+        with.mounts.push(api::Mount {
+            container_path: "/vol".to_owned(),
+            image: Some(api::ImageSpec { image: EVIL.to_owned(), ..Default::default() }),
+            readonly: true,
+            ..Default::default()
+        });
+        let made = client.run(&pod_id, &pod, &with).await.unwrap_err();
+        assert!(made.message().contains(REFUSED), "{made}");
+        // A pull brings the layers that were signed, and they are the image's from then on.
+        assert_eq!(client.pull(&scene.name).await.unwrap(), id);
+        for name in [scene.name.as_str(), EVIL] {
+            web.metadata.as_mut().unwrap().attempt += 1;
+            web.image.as_mut().unwrap().image = name.to_owned();
+            let made = client.run(&pod_id, &pod, &web).await.unwrap();
+            assert_eq!(scene::said(&mut client, &made, "ls /data").await, "", "{name}");
+        }
+        client.remove_pod(&pod_id).await.unwrap();
         daemon
     });
 }

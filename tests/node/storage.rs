@@ -277,6 +277,7 @@ fn a_container_is_mounted_counted_and_removed() {
         id: container.clone(),
         names: vec!["k8s_a_b".to_owned()],
         image: id.clone(),
+        archives: image.layers.iter().map(|layer| DiffId(layer.diff_id())).collect(),
         metadata: r#"{"pod-name":"b"}"#.to_owned(),
         mount_label: None,
         id_map: None,
