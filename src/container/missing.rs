@@ -52,19 +52,20 @@ impl Parts {
         let known: Vec<Subject<'_>> = known.copied().collect();
         let verdict = case.decide(&known, Ok(&found))?;
         if !found.is_empty() && unknown.is_empty() {
-            self.keep_evidence(info, &found)?;
+            self.keep_evidence(info, found)?;
             tracing::info!(image = %info.id, "its evidence was looked up and kept");
         }
         Ok(verdict)
     }
 
-    fn keep_evidence(&self, info: &ImageInfo, evidence: &Evidence) -> Result<(), ContainerError> {
-        let (key, bytes) = judge::own_item(evidence, &info.id)?;
-        match &info.artifact {
-            Some(artifact) => self.artifacts.keep(&artifact.digest, &bytes)?,
-            None => self.store.set_big_data(&info.id, &key, &bytes)?,
-        }
-        Ok(())
+    /// A pull may have kept some meanwhile.
+    fn keep_evidence(&self, info: &ImageInfo, found: Evidence) -> Result<(), ContainerError> {
+        let Some(artifact) = &info.artifact else {
+            return Ok(judge::keep_more(&self.store, &info.id, found)?);
+        };
+        let older = self.artifacts.kept(&artifact.digest, judge::EVIDENCE_LIMIT)?;
+        let text = judge::text_with(found, older.as_deref(), &info.id)?;
+        Ok(self.artifacts.keep(&artifact.digest, &text)?)
     }
 }
 

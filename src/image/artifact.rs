@@ -43,7 +43,7 @@ impl Parts {
         self: &Arc<Self>,
         reference: &Reference,
         resolved: Resolved,
-        evidence: &Evidence,
+        evidence: Evidence,
     ) -> Result<ImageId, ImageError> {
         let id = id_of(reference, &resolved)?;
         let wrap = {
@@ -63,19 +63,19 @@ impl Parts {
         for blob in all {
             self.bring_blob(reference, &resolved, blob, &stage).await?;
         }
-        let evidence = match evidence.is_empty() {
-            true => None,
-            false => Some(judge::own_item(evidence, &id)?.1),
-        };
-        let new = NewArtifact {
-            name: reference.to_string(),
-            digest: resolved.digest,
-            manifest: resolved.bytes,
-            evidence,
-        };
+        let (name, digest) = (reference.to_string(), resolved.digest);
         let (artifacts, store) = (self.artifacts.clone(), self.store.clone());
         blocking(move || {
             let stage = Arc::into_inner(stage).ok_or(ImageError::Vanished)?;
+            let evidence = match evidence.is_empty() {
+                true => None,
+                false => {
+                    // What cannot be read is replaced.
+                    let older = artifacts.kept(&digest, judge::EVIDENCE_LIMIT).ok().flatten();
+                    Some(judge::text_with(evidence, older.as_deref(), &id)?)
+                }
+            };
+            let new = NewArtifact { name, digest, manifest: resolved.bytes, evidence };
             artifacts.commit(stage, &new).map_err(wrap)?;
             // A name means one thing.
             if let Some(image) = store.image_by_name(&new.name)? {

@@ -114,7 +114,7 @@ impl Parts {
             return Err(ImageError::NoProfile { reference: reference.to_string(), fault });
         }
         if artifact::is_artifact(&resolved.manifest) {
-            return self.pull_artifact(&reference, resolved, &evidence).await;
+            return self.pull_artifact(&reference, resolved, evidence).await;
         }
         let config_bytes = self.fetch_config(&reference, &resolved).await?;
         let config = ImageConfig::parse(&config_bytes)
@@ -198,11 +198,7 @@ impl Documents {
         if let Some(index) = resolved.index {
             big_data.push((format!("manifest-{}", index.digest), index.bytes));
         }
-        // The same image under another name has evidence already, which stays true. What was just
-        // judged comes first: whoever signs the same image a hundred times cannot crowd it out.
-        let mut kept = self.evidence;
-        kept.merge(&judge::kept_or_none(store, &id));
-        let (items, metadata) = judge::keep(store, &id, &resolved.digest, &kept)?;
+        let (items, metadata) = judge::keep(store, &id, &resolved.digest, self.evidence)?;
         big_data.extend(items);
         Ok(NewImage {
             id,

@@ -72,6 +72,11 @@ pub enum JudgeError {
         /// Why.
         source: serde_json::Error,
     },
+    /// More was found than is kept, so that a container could not be judged by it.
+    #[error(
+        "the signatures and attestations of image {0} are larger than what is kept with an image"
+    )]
+    TooMuch(ImageId),
     /// What the policy allows must be on record, and cannot be put there.
     #[error("the image is allowed, but audit_required says that nothing runs without a record")]
     Unrecorded(#[source] AuditError),
@@ -95,7 +100,9 @@ impl JudgeError {
             Self::Missing { .. } | Self::Unreadable { .. } | Self::Policy(_) => "policy_unusable",
             Self::Namespace(_) => "namespace_invalid",
             Self::Unnamed(_) => "unnamed",
-            Self::Kept { .. } | Self::Shared { .. } | Self::Damaged { .. } => "evidence_unreadable",
+            Self::Kept { .. } | Self::Shared { .. } | Self::Damaged { .. } | Self::TooMuch(_) => {
+                "evidence_unreadable"
+            }
             Self::Unrecorded(_) => "not_recorded",
         }
     }
@@ -111,6 +118,7 @@ impl Classify for JudgeError {
             | Self::Unnamed(_)
             | Self::Shared { .. }
             | Self::Damaged { .. }
+            | Self::TooMuch(_)
             | Self::Unrecorded(_) => Kind::Refused,
             Self::Namespace(source) => source.kind(),
             Self::Kept { source, .. } => source.kind(),

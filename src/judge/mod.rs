@@ -33,11 +33,11 @@ pub use crate::judge::finder::FindError;
 pub use crate::judge::finder::Finder;
 pub use crate::judge::kept::LIMIT as EVIDENCE_LIMIT;
 pub use crate::judge::kept::keep;
+pub use crate::judge::kept::keep_more;
 pub use crate::judge::kept::kept;
 pub use crate::judge::kept::kept_if_any;
-pub use crate::judge::kept::kept_or_none;
-pub use crate::judge::kept::own_item;
 pub use crate::judge::kept::read as read_kept;
+pub use crate::judge::kept::text_with;
 pub use crate::judge::namespaces::look as look_at_namespaces;
 pub use crate::judge::shared::SharedError;
 
@@ -245,12 +245,20 @@ pub fn check(path: &Path) -> io::Result<Result<(Policy, Outline), Mistakes>> {
 fn load(path: &Path, must_exist: bool) -> Result<Option<Loaded>, JudgeError> {
     match files::read(path, FILE_LIMIT, Links::Follow) {
         Ok(bytes) => Loaded::parse(path, &bytes).map(Some),
-        // A link that leads nowhere is a policy that cannot be read, not a missing one.
-        Err(error) if error.kind() == ErrorKind::NotFound && !must_exist && !path.is_symlink() => {
+        // A link that leads nowhere, to the file or on the way to it, is a policy that cannot be read,
+        // not a missing one: what it leads to may not be mounted yet.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && !must_exist && !leads_nowhere(path) =>
+        {
             Ok(None)
         }
         Err(source) => Err(JudgeError::unreadable(path, source)),
     }
+}
+
+/// Whether a link in this path leads nowhere.
+fn leads_nowhere(path: &Path) -> bool {
+    path.ancestors().any(|part| part.is_symlink() && !part.exists())
 }
 
 #[cfg(test)]

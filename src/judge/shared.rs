@@ -22,7 +22,7 @@ const ALL: &str = "signatures";
 const SIZES: &str = "signature-sizes";
 /// The same for each manifest, by digest.
 const SIZES_BY_DIGEST: &str = "signatures-sizes";
-/// The largest data item that is read, in bytes.
+/// The largest data item that is read and written, in bytes.
 const ITEM_LIMIT: u64 = 8 * 1024 * 1024;
 /// Of how many manifests signatures are read.
 const MOST_MANIFESTS: usize = 16;
@@ -88,12 +88,16 @@ pub(super) fn write(
     }
     let mut bytes = Vec::new();
     let mut sizes = Vec::new();
+    let most = usize::try_from(ITEM_LIMIT).unwrap_or(usize::MAX);
     for signature in signatures {
         let one = signature
             .to_bytes()
             .map_err(|error| SharedError::Damaged { key: ALL.into(), fault: error.to_string() })?;
-        sizes.push(one.len());
-        bytes.extend(one);
+        // More than is read again is in our own evidence alone.
+        if bytes.len() + one.len() <= most {
+            sizes.push(one.len());
+            bytes.extend(one);
+        }
     }
     let mut metadata: Map<String, Value> = serde_json::from_str(&old).unwrap_or_default();
     metadata.insert(SIZES.to_owned(), json!(sizes));

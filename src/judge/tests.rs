@@ -9,6 +9,7 @@ use crate::oci::reference::Reference;
 use crate::policy::Evidence;
 use crate::policy::SimpleSigning;
 use crate::policy::Subject;
+use crate::storage::Store;
 use keys::Key;
 
 #[path = "../../tests/support/keys.rs"]
@@ -297,4 +298,90 @@ fn a_verdict_by_an_index_is_not_found_again_for_another_index() {
     for other in [vec![], vec![index(b"other")]] {
         assert!(node.ask_with("shop", &by(other)).is_err());
     }
+}
+
+/// The directory may be on a disk that is not mounted yet: its policies must not count as missing.
+#[test]
+fn a_directory_of_policies_that_a_link_leads_to_and_is_not_there_is_a_refusal() {
+    let node = Node::new(false);
+    let at = |name: &str| node.directory.path().join(name);
+    node.write("now/shop.json", &reject());
+    std::fs::rename(at("now"), at("disk")).unwrap();
+    // Without a directory no namespace has a policy of its own.
+    node.ask("shop").unwrap();
+    std::os::unix::fs::symlink(at("disk"), at("now")).unwrap();
+    assert!(matches!(node.ask("shop"), Err(JudgeError::Refused(_))));
+    node.ask("lab").unwrap();
+    std::fs::rename(at("disk"), at("elsewhere")).unwrap();
+    for namespace in ["shop", "lab"] {
+        assert!(matches!(node.ask(namespace), Err(JudgeError::Unreadable { .. })), "{namespace}");
+    }
+}
+
+/// A store with an image that has no layers.
+fn store(directory: &Path) -> (Store, ImageId) {
+    let settings = crate::storage::Settings {
+        root: directory.join("root"),
+        runroot: directory.join("run"),
+        mount_options: Vec::new(),
+    };
+    let store = Store::open(settings).unwrap();
+    let id: ImageId = Digest::sha256(b"config").hex().parse().unwrap();
+    commit(&store, &id, Vec::new(), String::new());
+    (store, id)
+}
+
+fn commit(store: &Store, id: &ImageId, big_data: Vec<(String, Vec<u8>)>, metadata: String) {
+    let new = crate::storage::NewImage {
+        id: id.clone(),
+        names: vec!["q.io/a:1".to_owned()],
+        layer: None,
+        digest: Digest::sha256(b"manifest"),
+        created: None,
+        big_data,
+        metadata,
+    };
+    store.commit_image(new).unwrap();
+}
+
+fn openpgp(sizes: &[usize]) -> Evidence {
+    let message = |size: &usize| [vec![0x90], size.to_le_bytes().to_vec(), vec![7; *size]].concat();
+    Evidence { openpgp: sizes.iter().map(message).collect(), ..Evidence::default() }
+}
+
+#[test]
+fn what_is_kept_later_does_not_take_the_place_of_what_was_kept() {
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (store, id) = store(directory.path());
+    keep_more(&store, &id, openpgp(&[1])).unwrap();
+    keep_more(&store, &id, openpgp(&[2])).unwrap();
+    assert_eq!(kept(&store, &id).unwrap(), openpgp(&[2, 1]));
+    let first = text_with(openpgp(&[1]), None, &id).unwrap();
+    let both = text_with(openpgp(&[2]), Some(&first), &id).unwrap();
+    assert_eq!(read_kept(&both, &id).unwrap(), openpgp(&[2, 1]));
+    // What cannot be read is replaced.
+    let fresh = text_with(openpgp(&[2]), Some(b"{"), &id).unwrap();
+    assert_eq!(read_kept(&fresh, &id).unwrap(), openpgp(&[2]));
+}
+
+#[test]
+fn no_more_is_kept_than_is_read_again() {
+    const MIB: usize = 1 << 20;
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let (store, id) = store(directory.path());
+    let digest = Digest::sha256(b"manifest");
+    // Beside what other tools look for: more than one of their items may have.
+    let large = openpgp(&[5 * MIB, 6 * MIB, 1]);
+    let (items, metadata) = keep(&store, &id, &digest, large.clone()).unwrap();
+    commit(&store, &id, items, metadata);
+    assert_eq!(kept(&store, &id).unwrap(), large);
+    // What was kept gives way to what was just judged, where there is no room for both.
+    let fresh = openpgp(&[20 * MIB, 21 * MIB]);
+    keep_more(&store, &id, fresh.clone()).unwrap();
+    let found = kept(&store, &id).unwrap();
+    assert_eq!(found.openpgp.first(), fresh.openpgp.first());
+    assert!(found.openpgp.contains(&fresh.openpgp[1]));
+    // And what alone is too much is refused, and not kept to be found unreadable.
+    let error = keep(&store, &id, &digest, openpgp(&[30 * MIB, 31 * MIB])).unwrap_err();
+    assert!(matches!(error, JudgeError::TooMuch(_)), "{error}");
 }

@@ -270,3 +270,40 @@ fn other_bytes_or_a_daemon_that_dies_leave_no_half_of_an_artifact() {
         daemon
     });
 }
+
+/// As of an image, what was judged under one name stays true when it is pulled under another.
+#[test]
+fn the_evidence_of_one_name_of_an_artifact_does_not_replace_that_of_another() {
+    scene::story(&[], |mut daemon, _| async move {
+        let registry = registry(&daemon).await;
+        let mut docker = json!({"example.test/busybox": [{"type": "insecureAcceptAnything"}]});
+        let mut names = Vec::new();
+        for which in ["a", "b"] {
+            let (key, file) = (Key::generate(), format!("{which}.pub"));
+            daemon.write(&file, &key.public_pem());
+            let repository = format!("{}/models/{which}", registry.host());
+            docker[&repository] = json!([{"type": "sigstoreSigned", "keyPath": daemon.path(&file),
+                                          "signedIdentity": {"type": "matchSubjectDigest"}}]);
+            let path = format!("models/{which}");
+            let digest = publish::artifact(&registry, &format!("{path}:1"), &FILES);
+            publish::sign_by_referrer(&registry, &path, &digest, &key);
+            names.push(format!("{repository}:1"));
+        }
+        daemon.policy(&json!({"default": [{"type": "reject"}], "transports": {"docker": docker}}));
+        daemon.restart().await;
+        let mut client = daemon.client().await;
+        for name in &names {
+            client.pull(name).await.unwrap();
+        }
+        let pod = client.pod("shop");
+        let pod_id = client.run_pod(&pod).await.unwrap();
+        for (name, of) in names.iter().zip(["first", "second"]) {
+            let mut volume = mount(name, "/model", "");
+            volume.image.as_mut().unwrap().user_specified_image.clone_from(name);
+            let web = with_volume(&client, of, vec![volume]);
+            client.run(&pod_id, &pod, &web).await.unwrap();
+        }
+        client.remove_pod(&pod_id).await.unwrap();
+        daemon
+    });
+}
