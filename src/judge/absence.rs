@@ -21,8 +21,9 @@ use crate::policy::Subject;
 /// How many absences are remembered; with one more, all are forgotten.
 const MOST: usize = 1024;
 
-/// Under which name nothing was found for a manifest, and what was looked for.
-type Question = (String, Digest, Needs);
+/// Under which name nothing was found for a manifest; what was looked for; and the part of it that was looked
+/// for again by itself where not all of it could be found out.
+type Question = (String, Digest, Needs, Needs);
 
 /// A finder that does not ask the same again while it knows that there is nothing.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl<F: Finder> Remembering<F> {
 impl<F: Finder> Finder for Remembering<F> {
     fn find(&self, subject: &Subject<'_>, case: &Case) -> Result<Evidence, FindError> {
         let (name, manifest) = (subject.reference, subject.manifest_digest);
-        let question = (name.to_string(), manifest.clone(), case.wants(name));
+        let question = (name.to_string(), manifest.clone(), case.wants(name), case.needs(name));
         if self.is_absent(&question) {
             tracing::debug!(image = %name, digest = %manifest, "its registry had nothing a moment ago");
             return Ok(Evidence::default());
@@ -144,6 +145,39 @@ mod tests {
         assert_eq!(short.absent.lock().unwrap().len(), 1);
     }
 
+    /// Where only a policy that is tried wants more, and that more could not be found out, nothing
+    /// is known of it; a namespace whose own policy wants it must not hear that there is none.
+    #[test]
+    fn what_was_looked_for_in_part_is_no_absence_of_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, policy: &str| {
+            let path = directory.path().join(name);
+            let durability = crate::sys::files::Durability::Process;
+            crate::sys::files::replace(&path, policy.as_bytes(), 0o600, durability).unwrap();
+            path
+        };
+        let finder = Remembering::new(Registry::default(), Duration::from_secs(3600));
+        for enforced in [ANY, &signed()] {
+            let settings = Settings {
+                global: write("policy.json", enforced),
+                namespaces: None,
+                dry_run: Some(write("tried.json", &signed())),
+                dry_run_namespaces: None,
+            };
+            let judge = Judge::new(settings, Audit::none(), Metrics::default());
+            let (event, image) = (Event::Create, "q.io/a:1".to_owned());
+            let about = About { event, pod: None, container: None, image, id: None };
+            let case = judge.open(about).unwrap();
+            let reference: Reference = "q.io/a:1".parse().unwrap();
+            let manifest_digest = &Digest::sha256(b"manifest");
+            let subject = Subject { reference: &reference, manifest_digest };
+            for _ in 0..2 {
+                finder.find(&subject, &case).unwrap();
+            }
+        }
+        assert_eq!(finder.finder.asked.load(Ordering::Relaxed), 2);
+    }
+
     #[test]
     fn a_look_up_that_failed_is_no_absence() {
         let silent = Registry { silent: true, ..Registry::default() };
@@ -155,8 +189,9 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let finder = Remembering::new(Registry::default(), Duration::from_secs(3600));
+        let none = Needs::default;
         let question =
-            |number: usize| (number.to_string(), Digest::sha256(b"manifest"), Needs::default());
+            |number: usize| (number.to_string(), Digest::sha256(b"manifest"), none(), none());
         for number in 0..=MOST {
             finder.remember(question(number));
         }
