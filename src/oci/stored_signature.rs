@@ -103,7 +103,14 @@ impl StoredSignature {
     /// What `serde_json` says.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
-            Self::OpenPgp(message) => Ok(message.clone()),
+            Self::OpenPgp(message)
+                if message.first().is_some_and(|first| begins_message(*first)) =>
+            {
+                Ok(message.clone())
+            }
+            // No message, as a registry may give any bytes for one: with its name it is read again,
+            // and does not spoil those beside it.
+            Self::OpenPgp(other) => Ok([&[MARK], SIMPLE_SIGNING, b"\n", other].concat()),
             Self::Sigstore(layer) => {
                 let text = Text {
                     media_type: layer.media_type.clone(),
@@ -149,6 +156,9 @@ mod tests {
         for signature in [
             StoredSignature::OpenPgp(vec![0xa3, 1, 2]),
             StoredSignature::OpenPgp(vec![0x90, 0]),
+            StoredSignature::OpenPgp(Vec::new()),
+            StoredSignature::OpenPgp(b"<html>".to_vec()),
+            StoredSignature::OpenPgp(b"\0other\nx".to_vec()),
             StoredSignature::Sigstore(layer),
         ] {
             let bytes = signature.to_bytes().unwrap();
