@@ -41,6 +41,10 @@ const CODE_SIGNING: [u8; 8] = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 /// The most certificates of a chain that are looked at; real ones have three.
 pub(super) const LONGEST_CHAIN: usize = 10;
 
+/// The most extensions of a certificate; real ones have some twenty. A stranger's may have as many as its
+/// bytes allow, and each is compared with those before it.
+const MOST_EXTENSIONS: usize = 256;
+
 /// What Fulcio says of a CI job: the word for it in a policy, and its place under the arc.
 pub const CLAIMS: [(&str, u32); 15] = [
     ("buildSignerURI", 9),
@@ -81,7 +85,7 @@ impl Certificate {
     /// # Errors
     ///
     /// [`SignatureError::CertificateMalformed`], also for an extension that is there twice: two
-    /// readers would see two owners.
+    /// readers would see two owners; and for more extensions than anybody needs.
     pub fn parse(der: &[u8]) -> Result<Self, SignatureError> {
         let parsed = read(der)?;
         let mut certificate = Self::default();
@@ -99,6 +103,9 @@ impl Certificate {
         }
         let mut seen = Vec::new();
         for extension in parsed.tbs_certificate.extensions.iter().flatten() {
+            if seen.len() == MOST_EXTENSIONS {
+                return Err(malformed(format!("it has more than {MOST_EXTENSIONS} extensions")));
+            }
             if seen.contains(&extension.extn_id) {
                 return Err(malformed(format!("extension {} is there twice", extension.extn_id)));
             }
@@ -292,4 +299,36 @@ fn read(der: &[u8]) -> Result<Parsed, SignatureError> {
 
 fn malformed(why: impl std::fmt::Display) -> SignatureError {
     SignatureError::CertificateMalformed(why.to_string().chars().take(300).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_cert::der::asn1::OctetString;
+    use x509_cert::ext::Extension;
+
+    use super::*;
+    use crate::signature::fulcio::Fulcio;
+    use crate::signature::fulcio::Order;
+
+    /// Each is compared with all before it, and nobody has vouched for the certificate yet.
+    #[test]
+    fn a_certificate_that_is_made_of_extensions_is_refused() {
+        let leaf = Fulcio::make().issue(&Order::email("dev@shop.example"));
+        let with = |count: usize| {
+            let mut parsed = Parsed::from_der(&leaf.der).unwrap();
+            let own = parsed.tbs_certificate.extensions.as_mut().unwrap();
+            for number in own.len()..count {
+                own.push(Extension {
+                    extn_id: ObjectIdentifier::new(&format!("1.3.9999.{number}")).unwrap(),
+                    critical: false,
+                    extn_value: OctetString::new([]).unwrap(),
+                });
+            }
+            parsed.to_der().unwrap()
+        };
+        let most = Certificate::parse(&with(MOST_EXTENSIONS)).unwrap();
+        assert_eq!(most.emails, ["dev@shop.example"]);
+        let error = Certificate::parse(&with(MOST_EXTENSIONS + 1)).unwrap_err().to_string();
+        assert!(error.contains("more than 256 extensions"), "{error}");
+    }
 }
