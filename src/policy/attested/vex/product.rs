@@ -34,8 +34,10 @@ pub(super) fn whom(
     hashes: &BTreeMap<String, String>,
     subject: &Signable<'_>,
 ) -> Option<Whom> {
+    // Hex digits are the same in capitals, and a statement about this image must not be lost.
     let ours = |digest: &&String| {
-        digest.parse().is_ok_and(|digest: Digest| subject.find(&digest).is_some())
+        let digest = digest.to_ascii_lowercase().parse();
+        digest.is_ok_and(|digest: Digest| subject.find(&digest).is_some())
     };
     let repository = subject.reference.repository();
     let own_name = repository.rsplit('/').next().unwrap_or_default();
@@ -144,6 +146,7 @@ mod tests {
             format!("pkg:oci/api@{}", ours()),
             format!("pkg:oci/another-name@sha256%3A{hex}?arch=amd64"),
             format!("registry.example/shop/api@{}", ours()),
+            format!("pkg:oci/another-name@sha256:{}", hex.to_uppercase()),
         ] {
             assert_eq!(judge(&id, "", ""), Some(Whom::Ours), "{id}");
             assert_eq!(judge("https://shop.example/api", &id, ""), Some(Whom::Ours), "{id}");
