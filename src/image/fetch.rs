@@ -163,7 +163,9 @@ fn unpack(store: &Store, wanted: &Wanted, mut blob: Pieces) -> Result<Unpacked, 
         digest: wanted.descriptor.digest.clone(),
         source,
     };
+    let (blob_digest, diff_id) = (&wanted.descriptor.digest, &wanted.diff_id.0);
     let staged = store.stage().map_err(wrap)?;
+    let staged = staged.hashing(blob_digest.algorithm(), diff_id.algorithm());
     let limits = Limits::default();
     staged.unpack(&mut blob, wanted.compression, &limits).map_err(wrap)
 }
@@ -230,5 +232,44 @@ mod tests {
         let mut text = String::new();
         Pieces::new(receiver).read_to_string(&mut text).unwrap();
         assert_eq!(text, "abcde");
+    }
+
+    #[test]
+    fn a_layer_is_hashed_as_its_digests_say() {
+        use crate::oci::digest::Algorithm;
+        use crate::oci::digest::Hasher;
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let settings = crate::storage::Settings {
+            root: at("root"),
+            runroot: at("run"),
+            mount_options: Vec::new(),
+        };
+        let store = Store::open(settings).unwrap();
+        let archive = Bytes::from(vec![0; 1024]);
+        let digest = |algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(&archive);
+            hasher.finish()
+        };
+        for (blob, diff) in [
+            (Algorithm::Sha512, Algorithm::Sha256),
+            (Algorithm::Sha256, Algorithm::Sha512),
+            (Algorithm::Sha512, Algorithm::Sha512),
+        ] {
+            let text = format!(r#"{{"digest":"{}","size":1024}}"#, digest(blob));
+            let wanted = Wanted {
+                reference: "q.io/a:1".parse().unwrap(),
+                id: "a".repeat(64).parse().unwrap(),
+                descriptor: serde_json::from_str(&text).unwrap(),
+                compression: Compression::Plain,
+                diff_id: DiffId(digest(diff)),
+            };
+            let (sender, receiver) = mpsc::channel(1);
+            sender.try_send(archive.clone()).unwrap();
+            drop(sender);
+            let unpacked = unpack(&store, &wanted, Pieces::new(receiver)).unwrap();
+            check(&wanted, &unpacked).unwrap();
+        }
     }
 }

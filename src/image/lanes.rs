@@ -1,7 +1,8 @@
 //! How many layers are fetched and unpacked at once.
 //!
 //! Counted for each registry by itself, over all pulls: one that sends slowly keeps its own layers
-//! waiting, and nobody else's.
+//! waiting, and nobody else's. All together are bounded, too: each holds a thread of those on which
+//! everything that blocks is done, and one server has any number of names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +12,14 @@ use std::sync::PoisonError;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
+/// The most lanes in use: half of the threads that tokio has for what blocks.
+const MOST: usize = 256;
+
 /// The lanes of all registries.
 #[derive(Debug)]
 pub(super) struct Lanes {
     each: usize,
+    all: Arc<Semaphore>,
     by_host: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -23,12 +28,16 @@ impl Lanes {
     pub(super) fn new() -> Self {
         // One layer is one core's work; one more keeps the cores busy while the network stalls.
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { each: cores + 1, by_host: Mutex::default() }
+        let all = Arc::new(Semaphore::new(MOST));
+        Self { each: cores + 1, all, by_host: Mutex::default() }
     }
 
     /// Waits for a lane of this registry, and holds it.
-    pub(super) async fn enter(&self, host: &str) -> Option<OwnedSemaphorePermit> {
-        self.of(host).acquire_owned().await.ok()
+    pub(super) async fn enter(&self, host: &str) -> Option<Lane> {
+        // The registry's own first: who waits there keeps nobody else waiting.
+        let own = self.of(host).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Lane { _own: own, _all: all })
     }
 
     fn of(&self, host: &str) -> Arc<Semaphore> {
@@ -40,9 +49,29 @@ impl Lanes {
     }
 }
 
+/// A lane that is in use.
+#[derive(Debug)]
+pub(super) struct Lane {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn many_names_of_slow_registries_leave_threads_for_the_others() {
+        let lanes = Lanes::new();
+        let mut held = Vec::new();
+        for number in 0..MOST {
+            held.push(lanes.enter(&format!("{number}.slow.example")).await.unwrap());
+        }
+        assert_eq!(lanes.all.available_permits(), 0);
+        assert_eq!(lanes.of("one-more.slow.example").available_permits(), lanes.each);
+        held.pop();
+        assert!(lanes.enter("one-more.slow.example").await.is_some());
+    }
 
     #[tokio::test]
     async fn a_registry_fills_its_own_lanes_only() {
