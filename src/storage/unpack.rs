@@ -100,12 +100,14 @@ impl Unpacking<'_> {
             let event = parser.parse(self.stream.window())?;
             let (consumed, item) = match event {
                 ParseEvent::NeedData { min_bytes } => {
-                    // Who has what is asked for and asks again needs more than that: a sparse map
-                    // whose line has no end would otherwise be asked for, for ever.
-                    let more = min_bytes.max(self.stream.window().len() + 1);
-                    let wanted = u64::try_from(more).unwrap_or(u64::MAX);
+                    // Who has what is asked for and asks again reads a sparse map whose line has no
+                    // end, anew for every piece that a registry sends of it.
+                    if min_bytes <= self.stream.window().len() {
+                        return Err(Failure::Entry(EntryFault::Sparse).at(b""));
+                    }
+                    let wanted = u64::try_from(min_bytes).unwrap_or(u64::MAX);
                     self.check(wanted, "bytes before the content of an entry", MAX_HEADER)?;
-                    if self.stream.need(more)? {
+                    if self.stream.need(min_bytes)? {
                         continue;
                     }
                     // Some writers leave out the end marker, and some half of it.
