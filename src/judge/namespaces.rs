@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::failure::chain;
+use crate::judge::leads_nowhere;
 use crate::judge::load;
 use crate::policy::namespace;
 
@@ -19,7 +20,9 @@ const MOST: usize = 1000;
 pub fn look(directory: &Path) -> Vec<String> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) if error.kind() == ErrorKind::NotFound && !leads_nowhere(directory) => {
+            return Vec::new();
+        }
         Err(error) => {
             let shown = directory.display();
             return vec![format!("the policies of namespaces in {shown} cannot be read: {error}")];

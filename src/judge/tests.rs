@@ -314,8 +314,11 @@ fn a_directory_of_policies_that_a_link_leads_to_and_is_not_there_is_a_refusal() 
     node.ask("lab").unwrap();
     std::fs::rename(at("disk"), at("elsewhere")).unwrap();
     for namespace in ["shop", "lab"] {
-        assert!(matches!(node.ask(namespace), Err(JudgeError::Unreadable { .. })), "{namespace}");
+        assert!(matches!(node.ask(namespace), Err(JudgeError::Missing { .. })), "{namespace}");
     }
+    let told = look_at_namespaces(&at("now"));
+    assert!(told.len() == 1 && told[0].contains("cannot be read"), "{told:?}");
+    assert!(look_at_namespaces(&at("none")).is_empty());
 }
 
 /// A store with an image that has no layers.
