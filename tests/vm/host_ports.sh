@@ -39,8 +39,9 @@ modprobe sctp || { echo "host_ports: this kernel has no SCTP" >&2; exit 1; }
 MANAGER=systemd
 parents
 service_start "$here" $MANAGER
-# Our own host ports, and no plugin beside them; and a bridge that lets a pod reach itself.
-jq 'del(.plugins[1]) | .plugins[0].hairpinMode = true' /etc/cni/net.d/10-vm.conflist >"$WORK/net" && mv "$WORK/net" /etc/cni/net.d/10-vm.conflist
+# Our own host ports, and no plugin beside them; and a bridge that lets a pod reach itself. Copied, because a file that is
+# moved keeps the label of where it was, and SELinux keeps the daemon from it.
+jq 'del(.plugins[1]) | .plugins[0].hairpinMode = true' /etc/cni/net.d/10-vm.conflist >"$WORK/net" && cp "$WORK/net" /etc/cni/net.d/10-vm.conflist
 IMAGE=registry.k8s.io/e2e-test-images/busybox:1.29-2
 cri pull $IMAGE >/dev/null
 node=$(ip -4 -o addr show scope global | sed -n 's/.* inet \(10\.0\.2\.[0-9]*\).*/\1/p' | head -1)
