@@ -70,6 +70,9 @@ pub fn text_with(
 
 /// What was just judged, and what was kept before as far as all of it can be read again.
 fn together(fresh: Evidence, older: &Evidence) -> Evidence {
+    if older.is_empty() {
+        return fresh;
+    }
     let mut both = fresh.clone();
     both.merge(older);
     let mut size = Size(0);

@@ -25,7 +25,6 @@ const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
 /// Authorities, logs and time stampers, ready to verify with.
 pub struct Trust {
     pub(super) verifier: Verifier,
-    pub(super) policy: VerificationPolicy,
     /// Whether it has time stampers; without one, time stamps prove nothing.
     pub(super) stamps: bool,
     /// Whether it has CT logs, so that a certificate must be in one.
@@ -144,17 +143,13 @@ impl Trust {
             root.certificate_authorities.iter().flat_map(|of| &of.cert_chain.certificates);
         let authorities = authorities.map(|certificate| certificate.raw_bytes.as_bytes().to_vec());
         let authorities = Authorities::all_of(authorities).map_err(TrustError::Certificate)?;
-        let mut trust = Self {
+        Ok(Self {
             authorities,
             verifier,
-            // Who signed is for the caller to judge: this proves only that it was signed as it says.
-            policy: VerificationPolicy::any_identity(),
             stamps: !root.timestamp_authorities.is_empty(),
             certificates_logged: !root.ctlogs.is_empty(),
             logs,
-        };
-        trust.policy = trust.demands(VerificationPolicy::any_identity());
-        Ok(trust)
+        })
     }
 
     /// What must hold of a signature with a certificate: what the root has no log for is not in one. GitHub's,

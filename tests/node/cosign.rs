@@ -19,6 +19,7 @@ use crate::index::image;
 use crate::index::list;
 use crate::index::refused;
 use crate::policy::only;
+use crate::publish;
 use crate::support::client::Client;
 use crate::support::daemon::Daemon;
 use crate::support::distribution::Distribution;
@@ -176,7 +177,7 @@ fn attested(key: &Path, passed: bool) -> Value {
     })
 }
 
-fn story<F: Future<Output = Scene>>(story: impl FnOnce(Scene, Client) -> F + Send) {
+fn story<F: Future<Output = Daemon>>(story: impl FnOnce(Scene, Client) -> F + Send) {
     let needs = [
         "root",
         "ip",
@@ -193,15 +194,12 @@ fn story<F: Future<Output = Scene>>(story: impl FnOnce(Scene, Client) -> F + Sen
     }
     net::in_own_network(|| async {
         let registry = Distribution::start();
-        let insecure = "insecure = true";
-        let location = format!("[[registry]]\nlocation = \"{}\"\n{insecure}\n", registry.host());
         let mut scene = Scene { daemon: Daemon::new(), registry };
-        scene.daemon.registries(&location);
+        scene.daemon.registries(&publish::insecure_at(scene.registry.host()));
         scene.demand(&[json!({ "type": "reject" })]);
         scene.daemon.start().await;
         let client = scene.daemon.client().await;
-        let scene = story(scene, client).await;
-        scene.daemon.finish().await;
+        story(scene, client).await.finish().await;
     });
 }
 
@@ -242,7 +240,7 @@ fn what_cosign_signs_is_pulled_and_created() {
             let made = create(&mut client, &format!("other-{number}"), id, name).await;
             refused(made, "none by the key");
         }
-        Scene { daemon, registry: Distribution::start() }
+        daemon
     });
 }
 
@@ -265,7 +263,7 @@ fn what_cosign_attests_is_judged_and_is_no_signature() {
             scene.demand(&[attested(&cosign.key(), true)]);
             client.pull(&name).await.unwrap_or_else(|status| panic!("{way}: {status}"));
         }
-        scene
+        scene.daemon
     });
 }
 
@@ -295,7 +293,7 @@ fn what_cosign_signs_of_an_index_counts_for_its_images() {
                 assert_eq!(own.is_ok(), recursive, "{way}: {own:?}");
             }
         }
-        scene
+        scene.daemon
     });
 }
 
@@ -317,7 +315,7 @@ fn two_releases_of_cosign_sign_one_image_and_both_are_demanded() {
         refused(client.pull(&name).await, "no attestation exists");
         new.attest(Bundle, &by_digest);
         client.pull(&name).await.unwrap();
-        scene
+        scene.daemon
     });
 }
 
@@ -334,7 +332,7 @@ fn a_signature_that_cosign_copied_to_another_repository_is_of_the_first() {
         assert!(cosign.verifies(Annotations, &copy));
         refused(client.pull(&copy).await, "evil/api");
         client.pull(&scene.name("shop/api:1")).await.unwrap();
-        scene
+        scene.daemon
     });
 }
 
@@ -371,6 +369,6 @@ fn cosign_signs_with_keys_of_other_kinds() {
                 pulled.unwrap_or_else(|status| panic!("{way}: {status}"));
             }
         }
-        scene
+        scene.daemon
     });
 }

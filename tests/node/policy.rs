@@ -193,7 +193,8 @@ fn a_signature_that_the_registry_lists_and_has_no_more_is_none() {
         let (gone, _) = sign();
         let path = format!("/manifests/{gone}");
         let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_owned();
-        scene.registry.fail(&path, Fault::Status(404, unknown), usize::MAX);
+        let is_gone = Fault::Status(404, unknown);
+        scene.registry.fail(&path, is_gone.clone(), usize::MAX);
         let answer = client.pull(&scene.name("shop/api:1")).await;
         scene.refused(answer, &image, "shop/api:1", &["no signature exists"]);
         // That it is kept back is something else.
@@ -203,8 +204,7 @@ fn a_signature_that_the_registry_lists_and_has_no_more_is_none() {
         assert!(answer.message().contains("access refused"), "{answer}");
         // And the next one counts.
         scene.registry.behave();
-        let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_owned();
-        scene.registry.fail(&path, Fault::Status(404, unknown), usize::MAX);
+        scene.registry.fail(&path, is_gone, usize::MAX);
         let (other, _) = sign();
         assert_ne!(other, gone);
         client.pull(&scene.name("shop/api:1")).await.unwrap();

@@ -25,10 +25,12 @@ const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// A registries.conf in which plain HTTP will do for these.
 pub(crate) fn insecure(registries: &[&TestRegistry]) -> String {
-    let entry = |it: &&TestRegistry| {
-        format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", it.host())
-    };
-    registries.iter().map(entry).collect()
+    registries.iter().map(|it| insecure_at(&it.host())).collect()
+}
+
+/// The same for one, by its host.
+pub(crate) fn insecure_at(host: &str) -> String {
+    format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n")
 }
 
 /// Serves an image under a tag, and gives its manifest's digest.
